@@ -1,0 +1,78 @@
+# Everything a developer runs; `make` alone lists it. What needs root goes through sudo, what is missing is installed first.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+OBJECT := src/vswitch/datapath/ebpf/vswitch.bpf.o
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+# As root nothing is written into the tree that its owner could not remove.
+ROOT_PYTHON := $(ROOT) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON)
+ROOT_PYTEST := $(ROOT_PYTHON) -m pytest -p no:cacheprovider
+# Tests that need no root, and those that load eBPF or make network namespaces.
+PURE_TESTS = $(wildcard tests/unit tests/property tests/vectors tests/tidy)
+KERNEL_TESTS = $(wildcard tests/bpf tests/e2e)
+# A command that runs another one as root under the oldest kernel promised, in a virtual machine.
+KERNEL_VM ?= $(wildcard ../shared/tools/kernel-vm)
+# What to run there: make test-kernel KERNEL_TEST_ARGS="tests/bpf -k 'parse or ipv6'"
+KERNEL_TEST_ARGS ?= -m "not slow" $(KERNEL_TESTS)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup object generate format lint check test test-kernel slow interop bench bench-kernel demo wheel clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: setup object ## show what the switch does, on this machine, in namespaces of its own (root)
+	$(ROOT) env PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/vswitch demo
+
+check: lint ## what needs no root: ruff, mypy, unit, property and tidy tests
+	$(PYTHON) -m pytest -n auto -m "not slow" $(PURE_TESTS)
+
+test: check object ## check, and the tests that load eBPF and make network namespaces (root)
+	$(ROOT_PYTEST) -m "not slow" $(KERNEL_TESTS)
+
+test-kernel: setup object ## the tests that need root, under the oldest kernel promised, in a virtual machine
+	@test -n "$(KERNEL_VM)" || { echo "test-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
+	LAB_PATIENCE=10 KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
+		'uname -r; export LAB_PATIENCE=10 PYTHONDONTWRITEBYTECODE=1; $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
+
+slow: setup object ## the tests that take minutes (root)
+	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS)
+
+interop: object ## talk to other switches and controllers (root; installs Open vSwitch)
+	scripts/setup interop
+	$(ROOT_PYTEST) tests/interop
+
+bench: object ## measure, side by side with Open vSwitch where it is the peer (root; installs it)
+	scripts/setup bench
+	$(ROOT_PYTHON) -m bench
+
+bench-kernel: object ## measure under the oldest kernel promised, where Open vSwitch's kernel module is the peer
+	@test -n "$(KERNEL_VM)" || { echo "bench-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
+	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) 'PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench'
+
+wheel: setup ## build the wheel into dist/, with the eBPF object in it
+	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .
+
+setup: ## install what is missing: .venv and, with apt-get, programs that the tests run
+	@scripts/setup
+
+object: setup ## compile the eBPF object, if its sources changed
+	@$(PYTHON) -m vswitch.datapath.ebpf.compile
+
+generate: setup ## write docs/fields.md and bpf/flow_key.h anew from the registry
+	$(PYTHON) -m vswitch.fields.generate
+	$(PYTHON) -m vswitch.datapath.ebpf.generate
+
+format: setup ## put the Python code in shape
+	$(VENV)/bin/ruff check --fix-only -q
+	$(VENV)/bin/ruff format
+
+lint: setup ## ruff and mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+clean: ## remove what was built; .venv stays
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(OBJECT)
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which megaflow takes a packet.
+ *
+ * First a cache of each CPU: the hash of the key under the union of all masks leads to an 8-way bucket of
+ * (signature, flow). A hit is believed only after a masked compare with the flow itself, so a stale entry
+ * costs a few nanoseconds and never misroutes. Where a rule lies over another of lower priority, the older
+ * answer would still pass that compare: such an insert is a new version with a new seed, which no old
+ * entry has.
+ *
+ * Then the masks in order of priority, one probe of the index each (about 16 ns). The index holds all flows
+ * of all masks in buckets of seven; a flow whose bucket is full goes to one other bucket, and is counted in
+ * the first, so that only then a reader looks at the second. Two flows with the same signature never share a
+ * bucket. Python (control.h) is the only writer.
+ */
+#pragma once
+
+#include "parse.h"
+
+#define MIX(hash, x) do { hash ^= (x); hash *= 0x9e3779b97f4a7c15ULL; hash ^= hash >> 29; } while (0)
+
+INLINE __u64 finish(__u64 hash)
+{
+	return hash ^ hash >> 32;
+}
+
+/* Never 0, which marks an empty place. */
+INLINE __u32 signature(__u64 hash)
+{
+	return (__u32)(hash >> 32) | 1;
+}
+
+/* hot: once per packet and mask */
+INLINE __u64 hash_key(const union flow_key *key, const struct mask *mask)
+{
+	__u64 hash = mask->seed;
+	__u32 n = mask->n;
+
+#pragma clang loop unroll(disable)
+	for (__u32 j = 0; j < KEY_WORDS; j++) {
+		if (j >= n)
+			break;
+		MIX(hash, key->w[KEY_INDEX(mask->index[j])] & mask->word[j]);
+	}
+	return finish(hash);
+}
+
+/* hot: once per packet */
+INLINE int takes(const struct flow *flow, const struct mask *mask, const union flow_key *key)
+{
+	__u64 differing = 0;
+	__u32 n = mask->n;
+
+#pragma clang loop unroll(disable)
+	for (__u32 j = 0; j < KEY_WORDS; j++) {
+		if (j >= n)
+			break;
+		differing |= (key->w[KEY_INDEX(mask->index[j])] & mask->word[j]) ^ flow->key[j];
+	}
+	return !differing;
+}
+
+INLINE int visible(const struct flow *flow, __u32 version)
+{
+	__u32 born = flow->born, died = flow->died;
+
+	if (likely(!(born | died)))
+		return 1;
+	return (!born || (__s32)(version - born) >= 0) && (!died || (__s32)(version - died) < 0);
+}
+
+INLINE struct mask *mask_of(__u32 id)
+{
+	return &dp.masks[id & (MAX_MASKS - 1)];
+}
+
+INLINE struct bucket *bucket_at(__u32 at)
+{
+	return bpf_map_lookup_elem(&index_buckets, &at);
+}
+
+INLINE __u32 home_bucket(__u64 hash)
+{
+	return hash & (n_buckets - 1);
+}
+
+/* The other bucket; the other of the other is the first. */
+INLINE __u32 other_bucket(__u32 at, __u32 sig)
+{
+	return (at ^ (sig * 0x5bd1e995 | 1)) & (n_buckets - 1);
+}
+
+INLINE __u32 id_in_bucket(const struct bucket *b, __u32 sig)
+{
+#define AT(i) if (b->sig[i] == sig) return b->id[i]
+	AT(0); AT(1); AT(2); AT(3); AT(4); AT(5); AT(6);
+	return 0;
+}
+
+INLINE __u32 id_in_cache(const struct bucket *b, __u32 sig)
+{
+	AT(0); AT(1); AT(2); AT(3); AT(4); AT(5); AT(6); AT(7);
+	return 0;
+#undef AT
+}
+
+/* Flow `id` if it is there for `version`, lies under `mask_id` and takes the key. */
+INLINE struct flow *candidate(__u32 id, __u32 mask_id, const struct mask *mask, const union flow_key *key, __u32 version)
+{
+	struct flow *flow;
+
+	if (!id)
+		return NULL;
+	flow = bpf_map_lookup_elem(&flows, &id);
+	if (!flow || flow->mask != mask_id || !visible(flow, version) || !takes(flow, mask, key))
+		return NULL;
+	return flow;
+}
+
+struct search {
+	const union flow_key *key;
+	const struct view *view;
+	struct flow *flow;
+	__u32 id, version, tried;
+};
+
+/* hot: once per mask that a packet is looked up under */
+INLINE int search_mask(struct search *s, __u32 mask_id)
+{
+	struct mask *mask = mask_of(mask_id);
+	__u64 hash = hash_key(s->key, mask);
+	__u32 at = home_bucket(hash), sig = signature(hash), id;
+	struct bucket *b = bucket_at(at);
+
+	if (!b)
+		return 0;
+	id = id_in_bucket(b, sig);
+	s->flow = candidate(id, mask_id, mask, s->key, s->version);
+	if (!s->flow && unlikely(b->OVERFLOW)) {
+		b = bucket_at(other_bucket(at, sig));
+		if (!b)
+			return 0;
+		id = id_in_bucket(b, sig);
+		s->flow = candidate(id, mask_id, mask, s->key, s->version);
+	}
+	s->id = id;
+	return s->flow != NULL;
+}
+
+static long search_step(__u32 i, struct search *s)
+{
+	s->tried++;
+	return search_mask(s, s->view->order[i & (MAX_MASKS - 1)]);
+}
+
+INLINE const struct view *view_of(__u32 version)
+{
+	return &dp.views[version & (VIEWS - 1)];
+}
+
+/* All masks, highest priority first. */
+INLINE void search(struct search *s)
+{
+	bpf_loop(s->view->n_masks, search_step, s, 0);
+}
+
+INLINE struct bucket *cache_bucket(__u64 hash)
+{
+	__u32 at = (hash & (n_cache_buckets - 1)) + bpf_get_smp_processor_id() * n_cache_buckets;
+
+	return bpf_map_lookup_elem(&cache, &at);
+}
+
+INLINE void remember(struct bucket *b, __u32 sig, __u32 id, __u64 hash)
+{
+	__u32 way = (hash >> 20) & 7;
+
+#define FREE(i) if (!b->id[i]) way = i
+#define SAME(i) if (b->sig[i] == sig) way = i
+	FREE(7); FREE(6); FREE(5); FREE(4); FREE(3); FREE(2); FREE(1); FREE(0);
+	SAME(7); SAME(6); SAME(5); SAME(4); SAME(3); SAME(2); SAME(1); SAME(0);
+#undef SAME
+#undef FREE
+	b->sig[way & 7] = sig;
+	b->id[way & 7] = id;
+}
+
+/* hot: the id of the flow that takes the key, 0 if there is none */
+GLOBAL int lookup(const union flow_key *key, __u32 version)
+{
+	struct search s = {.key = key, .view = view_of(version), .version = version};
+	const struct mask *all = &s.view->all;
+	struct counters *c = datapath_counters();
+	struct bucket *b;
+	struct flow *flow;
+	__u32 sig, id;
+	__u64 hash;
+
+	if (!key)
+		return 0;
+	hash = hash_key(key, all);
+	sig = signature(hash);
+	b = cache_bucket(hash);
+	if (!b || !c)
+		return 0;
+	id = id_in_cache(b, sig);
+	if (likely(id)) {
+		flow = bpf_map_lookup_elem(&flows, &id);
+		if (flow && flow->mask != NO_MASK && visible(flow, version) && takes(flow, mask_of(flow->mask), key)) {
+			add(&c->cache_hits, 1);
+			return id;
+		}
+	}
+	search(&s);
+	add(&c->masks_tried, s.tried);
+	if (!s.flow)
+		return 0;
+	add(&c->mask_hits, 1);
+	remember(b, sig, s.id, hash);
+	return s.id;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the kernel and Python share, in memory that both have mapped. Python writes rules, the kernel
+ * counters; neither waits for the other.
+ *
+ * Versions. A packet reads `dp.version` once and sees the rules as they were then, through all its
+ * recirculations: a flow with `born` and `died` is there for versions born <= v < died (0: always, never).
+ * A version also names the view (masks in order of priority and their union) and the seed of the cache,
+ * so a change that could make a cached answer wrong is a new version. views[] is a ring: Python waits
+ * for the programs under way before it writes a view again that may still be read.
+ */
+#pragma once
+
+#include "kernel.h"
+#include "flow_key.h"
+
+#define LAYOUT 1		/* changes with anything in this file: another process must not misread the maps */
+#define MAX_MASKS 1024		/* masks that views[].order can name; Datapath.create(max_masks=) may allow fewer */
+#define VIEWS 64		/* changes of version between two waits for programs under way */
+#define STAGE 1024		/* flows of one control request */
+#define NO_MASK 0		/* mask of a flow slot that holds nothing */
+
+/* A mask, as the words of the key that it looks at. word[j] selects among key words index[j]. */
+struct mask {
+	__u64 seed;
+	__u32 n;
+	__u32 pad;
+	__u8 index[32];
+	__u64 word[KEY_WORDS];
+};
+
+struct view {
+	struct mask all;	/* union of all masks: what tells microflows apart; seed differs in each version */
+	__u32 n_masks;
+	__u32 pad;
+	__u16 order[MAX_MASKS];	/* ids of masks, highest priority first */
+};
+
+/* What to do, in one word so that it changes at once. */
+enum verdict { VERDICT_DROP = 0, VERDICT_OUTPUT = 1, VERDICT_LIST = 2 };
+#define VERDICT(actions) ((__u16)((actions) >> 48))
+#define VERDICT_COUNT(actions) ((__u16)((actions) >> 32))
+#define VERDICT_ARGUMENT(actions) ((__u32)(actions)) /* drop: reason; output: port; list: offset in ops */
+
+/* 256 bytes, of which a packet that looks at five words touches the first 64. */
+struct flow {
+	__u64 actions;
+	__u32 mask;		/* NO_MASK: free, or not to be seen yet */
+	__u32 born, died;
+	__u32 idle_ms;		/* 0: no idle timeout */
+	__u64 key[KEY_WORDS];	/* masked words in the order of the mask's index[] */
+	__u64 created_ns;	/* CLOCK_MONOTONIC */
+	__u32 hard_ms;		/* 0: no hard timeout */
+	__u32 wanted_mask;	/* mask to be indexed under */
+	__u64 cookie;
+};
+
+/* Of one flow, for CPUs of one stripe. */
+struct flow_stats {
+	__u64 packets, bytes, used_ns, tcp_flags;
+};
+
+/* Eight of these fill a cache line; the eighth pair of `index` buckets counts what had to go elsewhere. */
+struct bucket {
+	__u32 sig[8];
+	__u32 id[8];
+};
+#define INDEX_SLOTS 7
+#define OVERFLOW sig[7]
+
+#define PORT_TUNNEL 1		/* its packets carry tunnel metadata */
+#define PORT_PEER 2		/* output goes straight to the other end of the veth pair */
+
+struct port {
+	__u32 ifindex;		/* 0: no such port, or its device is away */
+	__u16 slot;		/* where its counters are */
+	__u16 flags;
+};
+
+/* For Python alone: what a port is called, by slot. */
+struct port_info {
+	char name[16];
+	__u16 number;
+	__u8 kind;		/* 0: free slot */
+	__u8 made;		/* the device goes with the port */
+	__u8 peer;
+	__u8 pad[11];
+};
+
+/* Of one port, for CPUs of one stripe. */
+struct port_counters {
+	__u64 rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls, pad[2];
+	__u64 drops[24];
+};
+_Static_assert(DROP_REASONS <= 24, "port_counters.drops");
+
+/* A port's share of the ring, in bytes of records. The kernel adds to produced, Python to consumed. */
+struct port_ring {
+	__u64 produced, consumed, quota, lost;
+	__u64 pad[4];
+};
+
+/* Of the datapath, for CPUs of one stripe. */
+struct counters {
+	__u64 cache_hits, mask_hits, masks_tried, missed, lost, upcalls;
+	__u64 pad[10];
+};
+
+/* Token bucket as a virtual time (GCRA): a packet conforms if it does not push `full_at` past now + burst.
+ * Times in 2^-10 ns. */
+struct meter {
+	__u64 full_at;
+	__u64 per_packet, per_byte;
+	__u64 burst;
+	__u64 packets, bytes, dropped_packets, dropped_bytes;
+};
+
+/* What a packet that Python sends down is to look like; its skb mark selects one of these. */
+struct injection {
+	__u32 in_port, recirc_id, skb_mark, skb_priority, dp_hash;
+	__u16 recirculations;
+	__u16 list_count;	/* actions to execute instead of a lookup */
+	__u32 list;
+	__u32 valid;
+	__u64 tunnel[6];	/* key words 17 to 22 */
+};
+
+/* One step of an action list. Lists, nested ones too, lie in ops[]. */
+struct op {
+	__u8 code;
+	__u8 a8;
+	__u16 a16;
+	__u32 a32;
+	__u64 value, mask, extra;
+};
+
+enum op_code {
+	OP_NOTHING = 0,		/* head of a block: not executed */
+	OP_OUTPUT = 1,		/* a32 port, extra: longest packet or 0 */
+	OP_DROP = 2,		/* a8 reason */
+	OP_SET = 3,		/* a8 base, a16 offset, a32 size | checksum << 8, value, mask */
+	OP_SET_MARK = 4,	/* value, mask */
+	OP_SET_PRIORITY = 5,	/* value, mask */
+	OP_SET_VLAN = 6,	/* value, mask: TCI, host order */
+	OP_SET_TUNNEL = 7,	/* a8 tos, a16 ttl | flags << 8, a32 outer source (IPv4, as on the wire), value id,
+				 * mask: outer destination (IPv4), extra 1: IPv6, addresses in the op behind */
+	OP_PUSH_VLAN = 8,	/* a16 protocol, a32 TCI */
+	OP_POP_VLAN = 9,
+	OP_PUSH_MPLS = 10,	/* a16 Ethernet type, a32 label stack entry */
+	OP_POP_MPLS = 11,	/* a16 Ethernet type */
+	OP_DEC_TTL = 12,	/* value: list for a packet that had none left */
+	OP_RECIRCULATE = 13,	/* a32 id */
+	OP_HASH = 14,		/* a32 seed */
+	OP_SAMPLE = 15,		/* a32 probability, value: list */
+	OP_METER = 16,		/* a32 meter */
+	OP_CLONE = 17,		/* value: list */
+	OP_CHECK_LENGTH = 18,	/* a32 length, value: list if greater, mask: list if not */
+	OP_USERSPACE = 19,	/* a8 bytes of user data, in the two ops behind; extra: longest packet or 0 */
+};
+#define MAX_OPS 1024		/* steps of one packet through a list of 255 and what is nested in it */
+
+enum set_base {
+	BASE_ETHERNET = 0, BASE_IPV4 = 1, BASE_IPV6 = 2, BASE_ARP = 3, BASE_MPLS = 4,
+	BASE_TCP = 5, BASE_UDP = 6, BASE_SCTP = 7, BASE_ICMP = 8, BASE_ICMPV6 = 9, BASE_ND = 10,
+	BASE_ND_SOURCE = 11, BASE_ND_TARGET = 12,
+};
+enum set_checksum {
+	SUM_NONE = 0,		/* no checksum covers it */
+	SUM_IPV4 = 1,		/* the IPv4 header's */
+	SUM_ADDRESS = 2,	/* through the pseudo header also L4's; IPv4 with the IPv4 header's */
+	SUM_L4 = 3,		/* L4's own */
+};
+
+/* A packet on its way up. `size`: of the whole record. */
+struct upcall {
+	__u32 size;
+	__u16 in_port;
+	__u8 reason;
+	__u8 userdata_length;
+	__u32 captured, length;
+	__u64 time_ns;
+	__u16 recirculations;
+	__u16 pad[3];
+	__u8 userdata[MAX_USERDATA_BYTES];
+	union flow_key key;
+	__u8 pad_offload[6];
+	__u8 offload[10];	/* struct virtio_net_hdr */
+	__u8 packet[];
+};
+_Static_assert(__builtin_offsetof(struct upcall, packet) % 8 == 0, "struct upcall");
+
+/* Control requests: Python fills dp.stage and runs `vs_control`. */
+enum control_code {
+	CONTROL_INSERT = 0,	/* flow slots stage.id[0..count): index them under their wanted_mask */
+	CONTROL_REMOVE = 1,	/* flow slots stage.id[0..count): take them out of the index */
+	CONTROL_FIND = 2,	/* stage.key, mask -> result: flow slot or 0 */
+	CONTROL_LOOKUP = 3,	/* stage.key -> result: flow slot that takes it now or 0 */
+	CONTROL_EXPIRE = 4,	/* slots first.. -> stage.id: those that have timed out at now_ns; result: how many;
+				 * first: where to go on */
+};
+enum control_result { CONTROL_OK = 0, CONTROL_EXISTS = 1, CONTROL_FULL = 2, CONTROL_ABSENT = 3 };
+
+struct control {
+	__u32 code, count;
+	__u32 mask, first;
+	__u32 result, pad;
+	__u64 now_ns;
+};
+
+struct datapath {
+	__u32 version;
+	__u32 layout;		/* LAYOUT of the program that made it */
+	__u32 controller;	/* process id of who holds the lock */
+	__u32 inject_ifindex;
+	__u64 explicit_drops[256];	/* by reason */
+	__u64 stage_key[KEY_WORDS];
+	__u32 stage_id[STAGE];
+	__u32 stage_result[STAGE];	/* enum control_result, or the slot that was there | 1 << 31 */
+	struct mask masks[MAX_MASKS];
+	struct view views[VIEWS];
+};
+
+struct datapath dp;
+
+/* Set before loading, folded into the code by the verifier. */
+const volatile __u32 n_buckets = 1;		/* of the index; a power of two */
+const volatile __u32 n_cache_buckets = 1;	/* of one CPU; a power of two */
+const volatile __u32 n_flows = 1;
+const volatile __u32 n_stripes = 1;		/* a power of two */
+const volatile __u32 n_port_slots = 1;
+const volatile __u32 shared_stripes = 0;	/* there are more CPUs than stripes: count atomically */
+const volatile __u32 inject_ifindex = 0;
+const volatile __u64 ipv6_sum_flag = 0;		/* BPF_F_IPV6 where the kernel has it (6.16) */
+
+#define ARRAY(name, type_)				\
+	struct {					\
+		__uint(type, BPF_MAP_TYPE_ARRAY);	\
+		__uint(map_flags, BPF_F_MMAPABLE);	\
+		__uint(max_entries, 1);			\
+		__type(key, __u32);			\
+		__type(value, type_);			\
+	} name SEC(".maps")
+
+ARRAY(flows, struct flow);
+ARRAY(flow_stats, struct flow_stats);		/* flow + stripe * n_flows */
+ARRAY(index_buckets, struct bucket);
+ARRAY(cache, struct bucket);			/* bucket + cpu * n_cache_buckets */
+ARRAY(ops, struct op);
+ARRAY(ports, struct port);			/* by port number */
+ARRAY(port_infos, struct port_info);		/* by slot */
+ARRAY(port_counters, struct port_counters);	/* slot + stripe * n_port_slots */
+ARRAY(port_rings, struct port_ring);		/* by slot */
+ARRAY(counters, struct counters);		/* by stripe */
+ARRAY(meters, struct meter);
+ARRAY(injections, struct injection);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ports_by_ifindex SEC(".maps");		/* ifindex -> port number */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} upcalls SEC(".maps");
+
+enum program { PROGRAM_LOOKUP = 0, PROGRAM_ACTIONS = 1, PROGRAM_UPCALL = 2, PROGRAMS = 3 };
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, PROGRAMS);
+	__type(key, __u32);
+	__type(value, __u32);
+} programs SEC(".maps");
+
+/*
+ * What a packet carries from one program to the next, in the five words of skb->cb. A clone made with
+ * bpf_clone_redirect() has them too.
+ */
+#define CB_RECIRC_ID 0
+#define CB_DP_HASH 1
+#define CB_STATE 2	/* in_port | recirculations << 16 | depth of clones << 24 | flags */
+#define CB_LIST 3	/* offset of the list to execute */
+#define CB_VERSION 4
+#define STATE_PORT(s) ((s) & 0xffff)
+#define STATE_RECIRCULATIONS(s) (((s) >> 16) & 0xff)
+#define STATE_RECIRCULATION (1u << 16)
+#define STATE_DEPTH(s) (((s) >> 24) & 7)
+#define STATE_DEPTH_ONE (1u << 24)
+#define STATE_CLONE (1u << 31)		/* made by us, on the way to the injection device */
+#define STATE_REINJECTED (1u << 30)	/* sent by Python: does not go up again */
+#define LIST_PACK(offset, count) ((offset) | (count) << 24)	/* 16M ops, lists of 255 */
+#define LIST_OFFSET(l) ((l) & 0xffffff)
+#define LIST_COUNT(l) ((l) >> 24)
+
+/* ---- counting ---- */
+
+INLINE __u32 stripe(void)
+{
+	return bpf_get_smp_processor_id() & (n_stripes - 1);
+}
+
+INLINE void add(__u64 *counter, __u64 n)
+{
+	if (shared_stripes)
+		__sync_fetch_and_add(counter, n);
+	else
+		*counter += n;
+}
+
+INLINE struct port *port_of(__u32 number)
+{
+	return bpf_map_lookup_elem(&ports, &number);
+}
+
+INLINE struct port_counters *counters_of(const struct port *port)
+{
+	__u32 at = port->slot + stripe() * n_port_slots;
+
+	return bpf_map_lookup_elem(&port_counters, &at);
+}
+
+INLINE struct counters *datapath_counters(void)
+{
+	__u32 at = stripe();
+
+	return bpf_map_lookup_elem(&counters, &at);
+}
+
+/* Counts a drop against the port that the packet came in by. */
+FUNCTION int count_drop(__u32 in_port, __u32 reason)
+{
+	struct port *port = port_of(in_port);
+	struct port_counters *c = port ? counters_of(port) : NULL;
+
+	if (c && reason < DROP_REASONS)
+		add(&c->drops[reason], 1);
+	return TC_ACT_SHOT;
+}

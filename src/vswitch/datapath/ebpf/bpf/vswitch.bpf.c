@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs. A packet enters by `vs_port` (ingress of a port) or `vs_inject` (egress of the injection
+ * device, where Python sends packets down and copies pass), is looked up, and leaves by one output in the
+ * common case, or goes on by tail call: to `vs_actions` for a list, from there to `vs_lookup` for a
+ * recirculation, or to `vs_upcall` on a miss.
+ */
+#include "actions.h"
+#include "control.h"
+
+INLINE void count_flow(__u32 id, __u32 length, const union flow_key *key)
+{
+	__u32 at = id + stripe() * n_flows;
+	struct flow_stats *stats = bpf_map_lookup_elem(&flow_stats, &at);
+
+	if (!stats)
+		return;
+	add(&stats->packets, 1);
+	add(&stats->bytes, length);
+	stats->used_ns = bpf_ktime_get_coarse_ns();
+	stats->tcp_flags |= ntohs(key->tcp_flags);
+}
+
+/* hot: every packet, once and once more for each recirculation */
+INLINE int look_up_and_act(struct __sk_buff *skb)
+{
+	union flow_key key = {};
+	__u32 in_port = STATE_PORT(skb->cb[CB_STATE]), id;
+	struct flow *flow;
+	__u64 actions;
+
+	if (key_of(skb, &key))
+		return count_drop(in_port, DROP_BAD_PACKET);
+	id = lookup(&key, skb->cb[CB_VERSION]);
+	flow = bpf_map_lookup_elem(&flows, &id);
+	if (unlikely(!id || !flow)) {
+		bpf_tail_call(skb, &programs, PROGRAM_UPCALL);
+		return count_drop(in_port, DROP_UPCALL_FAILED);
+	}
+	count_flow(id, skb->len, &key);
+	actions = READ_ONCE(flow->actions);
+	if (likely(VERDICT(actions) == VERDICT_OUTPUT))
+		return output(skb, VERDICT_ARGUMENT(actions));
+	if (VERDICT(actions) == VERDICT_DROP) {
+		__sync_fetch_and_add(&dp.explicit_drops[VERDICT_ARGUMENT(actions) & 255], 1);
+		return count_drop(in_port, DROP_EXPLICIT);
+	}
+	skb->cb[CB_LIST] = LIST_PACK(VERDICT_ARGUMENT(actions), (__u32)VERDICT_COUNT(actions));
+	bpf_tail_call(skb, &programs, PROGRAM_ACTIONS);
+	return count_drop(in_port, DROP_ACTION_FAILED);
+}
+
+SEC("tc")
+int vs_port(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	__u32 *number = bpf_map_lookup_elem(&ports_by_ifindex, &ifindex);
+	struct port_counters *c;
+	struct port *port;
+
+	if (!number)
+		return TC_ACT_UNSPEC;
+	port = port_of(*number);
+	c = port ? counters_of(port) : NULL;
+	if (!c)
+		return TC_ACT_UNSPEC;
+	add(&c->rx_packets, 1);
+	add(&c->rx_bytes, skb->len);
+	skb->cb[CB_RECIRC_ID] = 0;
+	skb->cb[CB_DP_HASH] = 0;
+	skb->cb[CB_STATE] = *number;
+	skb->cb[CB_VERSION] = READ_ONCE(dp.version);
+	return look_up_and_act(skb);
+}
+
+SEC("tc")
+int vs_lookup(struct __sk_buff *skb)
+{
+	return look_up_and_act(skb);
+}
+
+SEC("tc")
+int vs_actions(struct __sk_buff *skb)
+{
+	__u32 list = skb->cb[CB_LIST], state;
+	struct run run = {
+		.skb = skb,
+		.at = LIST_OFFSET(list),
+		.end = LIST_OFFSET(list) + LIST_COUNT(list),
+		.verdict = TC_ACT_SHOT,
+	};
+
+	bpf_loop(MAX_OPS, step, &run, 0);
+	if (!run.recirculate)
+		return run.verdict;
+	state = skb->cb[CB_STATE];
+	if (STATE_RECIRCULATIONS(state) >= MAX_RECIRCULATIONS)
+		return count_drop(STATE_PORT(state), DROP_RECIRCULATION_LIMIT);
+	/* A packet that Python sent down may come up again once it has become another one. */
+	skb->cb[CB_STATE] = (state & ~STATE_REINJECTED) + STATE_RECIRCULATION;
+	skb->cb[CB_RECIRC_ID] = run.recirculate;
+	bpf_tail_call(skb, &programs, PROGRAM_LOOKUP);
+	return count_drop(STATE_PORT(state), DROP_ACTION_FAILED);
+}
+
+SEC("tc")
+int vs_upcall(struct __sk_buff *skb)
+{
+	struct counters *c = datapath_counters();
+	__u32 state = skb->cb[CB_STATE];
+	int failed;
+
+	if (c)
+		add(&c->missed, 1);
+	if (state & STATE_REINJECTED)
+		return count_drop(STATE_PORT(state), DROP_REINJECTED_MISS);
+	failed = send_up(skb, 0, 0);
+	if (failed < 0) {
+		if (c)
+			add(&c->upcalls, 1);
+		return TC_ACT_SHOT;
+	}
+	if (c)
+		add(&c->lost, 1);
+	return count_drop(STATE_PORT(state), failed);
+}
+
+SEC("tc")
+int vs_inject(struct __sk_buff *skb)
+{
+	__u32 state = skb->cb[CB_STATE], at = skb->mark;
+	struct injection *injection;
+
+	if (state & STATE_CLONE) {
+		skb->cb[CB_STATE] = state & ~STATE_CLONE;
+		bpf_tail_call(skb, &programs, PROGRAM_ACTIONS);
+		return TC_ACT_SHOT;
+	}
+	injection = bpf_map_lookup_elem(&injections, &at);
+	if (!injection || !injection->valid)
+		return TC_ACT_SHOT; /* the host's own noise on this device */
+	skb->mark = injection->skb_mark;
+	skb->priority = injection->skb_priority;
+	skb->cb[CB_RECIRC_ID] = injection->recirc_id;
+	skb->cb[CB_DP_HASH] = injection->dp_hash;
+	skb->cb[CB_STATE] = injection->in_port | (__u32)injection->recirculations << 16 | STATE_REINJECTED;
+	skb->cb[CB_VERSION] = READ_ONCE(dp.version);
+	untag(skb);
+	if (injection->list_count) {
+		skb->cb[CB_LIST] = LIST_PACK(injection->list, (__u32)injection->list_count);
+		bpf_tail_call(skb, &programs, PROGRAM_ACTIONS);
+		return TC_ACT_SHOT;
+	}
+	bpf_tail_call(skb, &programs, PROGRAM_LOOKUP);
+	return TC_ACT_SHOT;
+}
+
+SEC("syscall")
+int vs_control(struct control *c)
+{
+	return control(c);
+}
+
+/* For tests and tools: the key of a packet, left in dp.stage_key. */
+SEC("tc")
+int vs_extract(struct __sk_buff *skb)
+{
+	union flow_key key = {};
+	int failed = key_of(skb, &key);
+
+#pragma unroll
+	for (int i = 0; i < KEY_WORDS; i++)
+		dp.stage_key[i] = key.w[i];
+	return failed;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,499 @@
+"""Megaflows in the kernel: slots, masks, versions, and changes that packets see whole or not at all.
+
+A change is a set of flows to add and a set to take away. If one new version suffices for packets to see it (the rule
+for nearly all), flows are written, indexed, and there; else they are written with `born` and `died` set to the
+next version, and one store of the version number makes all of them true at once.
+
+What has been taken away may still be in the hands of a packet on another CPU. It is used again only after a grace
+period, which also is what makes a call return late enough: once it has, no packet sees the old rule.
+
+Invariants
+  - `_masks` counts the flows of each (mask, priority); a mask is in the current view exactly if it has some.
+  - A slot is free, or holds a flow that is indexed.
+  - The seed of the view changes when a flow comes to lie over others of lower priority, and before a slot is used
+    again while there is more than one priority: a cached answer is then never one that a better rule hides.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vswitch.base.errors import ExistsError, LimitError, NotFoundError, OverlapError, TableFullError
+from vswitch.datapath.ebpf.bpf_syscall import wait_for_programs
+from vswitch.datapath.ebpf.layout import (
+    DATAPATH,
+    FLOW,
+    FLOW_STATS,
+    MASK,
+    NO_MASK,
+    STAGE,
+    VIEWS,
+    ControlCode,
+    ControlResult,
+)
+from vswitch.datapath.ebpf.oplist import Arena
+from vswitch.datapath.ebpf.state import State
+from vswitch.fields import KEY_BYTES, KEY_WORDS
+from vswitch.model.match import Match
+from vswitch.model.megaflow import FlowStats, Megaflow, Rule
+from vswitch.model.overlap import OverlapIndex
+
+__all__ = ["FlowTable"]
+
+_FOUND = 1 << 31
+_WORD = (1 << 64) - 1
+_FLOW_WORDS = FLOW.size // 8
+_FLOW_INTS = FLOW.size // 4
+_AT_MASK, _AT_BORN, _AT_DIED = 2, 3, 4  # 32-bit members of struct flow
+_AT_KEY = 24  # bytes
+
+
+@dataclass(slots=True)
+class _Mask:
+    """One mask at one priority, as it lies in `dp.masks[id]`."""
+
+    id: int
+    mask: int
+    priority: int
+    words: tuple[int, ...]
+    flows: int = 0
+
+
+class FlowTable:
+    """The megaflows of one datapath. What changes them needs the lock of `state`."""
+
+    def __init__(self, state: State, max_masks: int, controlled: bool) -> None:
+        self._state = state
+        self._controlled = controlled
+        self._max_masks = max_masks
+        self._flows = state.memory["flows"].view
+        self._flow_words = self._flows.cast("Q")
+        self._flow_ints = self._flows.cast("I")
+        self._stats = state.memory["flow_stats"].view
+        self._words = state.words
+        self._stage = state.words[DATAPATH.STAGE_ID // 4 : DATAPATH.STAGE_ID // 4 + STAGE]
+        self._results = state.words[DATAPATH.STAGE_RESULT // 4 : DATAPATH.STAGE_RESULT // 4 + STAGE]
+        self._masks: dict[tuple[int, int], _Mask] = {}
+        self._masks_by_id: dict[int, _Mask] = {}
+        self._free: list[int] = []
+        self._free_masks: list[int] = []
+        self._priorities: Counter[int] = Counter()
+        self._overlaps: dict[int, OverlapIndex] = {}
+        self._reused = False  # slots were given back since the last new seed
+        self._unsettled = 0  # versions since the last grace period
+        self.arena = Arena(state.memory["ops"].view)
+        self._read_masks()
+        if controlled:
+            self._adopt()
+
+    # ---- taking up what is there
+
+    def _read_masks(self) -> None:
+        """Masks and priorities of the current view. A mask's priority is kept in its `pad`, for this purpose."""
+        view = self._view_at(self.version)
+        count = self._words[(view + DATAPATH.VIEW_N_MASKS) // 4]
+        order = self._state.bytes[view + DATAPATH.VIEW_ORDER :].cast("B")[: 2 * count].cast("H").tolist()
+        self._masks, self._masks_by_id = {}, {}
+        for mask_id in order:
+            _, n, priority, index, word = MASK.unpack_from(self._state.bytes, DATAPATH.MASKS + mask_id * MASK.size)
+            mask = sum(int.from_bytes(word[8 * j : 8 * j + 8], "little") << 64 * index[j] for j in range(n))
+            entry = _Mask(mask_id, mask, priority, tuple(index[:n]))
+            self._masks[mask, priority] = self._masks_by_id[mask_id] = entry
+
+    def _adopt(self) -> None:
+        """Count and clean up what an earlier controller left, also one that was killed in the middle of a change."""
+        used = self._flow_ints[_AT_MASK::_FLOW_INTS].tolist()
+        ids = [slot for slot in range(1, len(used)) if used[slot] in self._masks_by_id]
+        unfinished = [slot for slot in ids if self._flow_ints[slot * _FLOW_INTS + _AT_BORN] > self.version]
+        for slot in ids:
+            self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
+        if unfinished:
+            self._unindex(unfinished)
+            wait_for_programs()
+        gone = set(unfinished)
+        ids = [slot for slot in ids if slot not in gone]
+        words: Counter[int] = Counter()
+        for slot in ids:
+            entry = self._masks_by_id[used[slot]]
+            entry.flows += 1
+            self._priorities[entry.priority] += 1
+            words[self._flow_words[slot * _FLOW_WORDS]] += 1
+        taken = set(ids)
+        self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
+        self._free_masks = [i for i in range(self._max_masks, 0, -1) if i not in self._masks_by_id]
+        self.arena.adopt(words)
+        self._reused = True
+
+    # ---- versions and views
+
+    @property
+    def version(self) -> int:
+        """What packets that start now see."""
+        return self._words[DATAPATH.VERSION // 4]
+
+    @staticmethod
+    def _view_at(version: int) -> int:
+        return DATAPATH.VIEWS + version % VIEWS * DATAPATH.VIEW_SIZE
+
+    def _publish(self) -> None:
+        """Make the next version the current one: the masks that have flows, a new seed."""
+        if self._unsettled >= VIEWS - 2:
+            self._settle()
+        version = self._next_version()
+        at = self._view_at(version)
+        entries = sorted(self._masks.values(), key=lambda entry: -entry.priority)
+        union = 0
+        for entry in entries:
+            union |= entry.mask
+        self._write_mask(at, union, 0)
+        order = memoryview(bytearray(2 * len(entries))).cast("H")
+        for place, entry in enumerate(entries):
+            order[place] = entry.id
+        begin = at + DATAPATH.VIEW_ORDER
+        self._state.bytes[begin : begin + 2 * len(entries)] = order.cast("B")
+        self._words[(at + DATAPATH.VIEW_N_MASKS) // 4] = len(entries)
+        self._words[DATAPATH.VERSION // 4] = version
+        self._unsettled += 1
+        self._reused = False
+
+    def _next_version(self) -> int:
+        """Versions are 32 bits and 0 means none; `visible()` in bpf/lookup.h compares them across the turn."""
+        return (self.version + 1 & 0xFFFFFFFF) or VIEWS
+
+    def _settle(self) -> None:
+        wait_for_programs()
+        self._unsettled = 0
+
+    def _write_mask(self, at: int, mask: int, priority: int) -> tuple[int, ...]:
+        """Write a sparse mask at byte `at` of `dp`; the key words it looks at."""
+        words = [mask >> 64 * i & _WORD for i in range(KEY_WORDS)]
+        index = tuple(i for i in range(KEY_WORDS) if words[i])
+        packed = b"".join(words[i].to_bytes(8, "little") for i in index)
+        MASK.pack_into(self._state.bytes, at, secrets.randbits(64), len(index), priority, bytes(index), packed)
+        return index
+
+    def _mask_for(self, mask: int, priority: int) -> _Mask:
+        entry = self._masks.get((mask, priority))
+        if entry is None:
+            if not self._free_masks:
+                raise TableFullError(f"no room for another mask: the datapath has all {self._max_masks} of max_masks")
+            mask_id = self._free_masks.pop()
+            words = self._write_mask(DATAPATH.MASKS + mask_id * MASK.size, mask, priority)
+            entry = _Mask(mask_id, mask, priority, words)
+            self._masks[mask, priority] = self._masks_by_id[mask_id] = entry
+        return entry
+
+    # ---- changing
+
+    def apply(self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False) -> list[int]:
+        """Add rules and take flows (by slot) away; the slots of the new flows. All of it happens, or nothing does.
+
+        `atomic`: packets see all of it or nothing. ExistsError, OverlapError: a rule is there, or lies across another of
+        its priority, that is not taken away. TableFullError, LimitError: a bound would be passed.
+        """
+        self._refuse_overlaps(add, remove)
+        if self._reused and len({*self._priorities, *(rule.priority for rule in add)}) > 1:
+            self._publish()
+        known_masks = len(self._masks)
+        versioned = atomic and len(add) + len(remove) > 1
+        turn = self._next_version() if versioned else 0
+        for slot in remove if versioned else ():
+            self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = turn
+        try:
+            slots = self._write(add, turn)
+        except BaseException:
+            for slot in remove:
+                self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
+            raise
+        hidden = self._hides_others(add)
+        if versioned or hidden or len(self._masks) != known_masks:
+            self._publish()
+        if versioned or hidden:
+            self._settle()
+        for slot in slots if versioned else ():
+            self._flow_ints[slot * _FLOW_INTS + _AT_BORN] = 0
+        if remove:
+            self._take_away(remove)
+        return slots
+
+    def _hides_others(self, add: Sequence[Rule]) -> bool:
+        """Whether one of these lies over others of lower priority."""
+        if len(self._priorities) < 2:
+            return False
+        lowest = min(self._priorities)
+        return any(rule.priority > lowest for rule in add)
+
+    def _refuse_overlaps(self, add: Sequence[Rule], remove: Sequence[int]) -> None:
+        """OverlapError for two of one priority that some packet would fit both. Equal matches are found by the index."""
+        removed = {(r.match, r.priority) for r in map(self._rule_at, remove)} if remove else frozenset()
+        by_priority: dict[int, set[int]] = {}
+        for rule in add:
+            by_priority.setdefault(rule.priority, set()).add(rule.match.mask)
+        for priority, new_masks in by_priority.items():
+            masks = new_masks | {entry.mask for entry in self._masks.values() if entry.priority == priority}
+            if len(masks) > 1:
+                self._check_priority([r for r in add if r.priority == priority], priority, masks, removed)
+
+    def _check_priority(
+        self, rules: list[Rule], priority: int, masks: set[int], removed: Iterable[tuple[Match, int]]
+    ) -> None:
+        index = self._overlaps.get(priority)
+        if index is None:
+            index = self._overlaps[priority] = OverlapIndex(lambda mask: self._values(mask, priority))
+        index.prepare(masks)
+        gone = [match for match, of in removed if of == priority]
+        for match in gone:
+            index.discard(match)
+        added: list[Match] = []
+        try:
+            for rule in rules:
+                other = index.overlapping(rule.match, masks)
+                if other is not None:
+                    raise OverlapError(rule.match, other)
+                index.add(rule.match)
+                added.append(rule.match)
+        finally:
+            # what really is there is noted when it is: in _write and _take_away
+            for match in added:
+                index.discard(match)
+            for match in gone:
+                index.add(match)
+
+    def _values(self, mask: int, priority: int) -> Iterator[int]:
+        entry = self._masks.get((mask, priority))
+        if entry is not None:
+            for slot in self._slots_of({entry.id}):
+                yield self._value_at(slot, entry)
+
+    def _write(self, rules: Sequence[Rule], born: int) -> list[int]:
+        """Write and index flows; on error none of them is left."""
+        if len(rules) > len(self._free):
+            raise TableFullError(
+                f"no room for {len(rules)} megaflows: {self._state.flow_slots - 1 - len(self._free)} of max_flows "
+                f"{self._state.flow_slots - 1} are in use"
+            )
+        slots: list[int] = []
+        indexed: list[int] = []
+        now = time.monotonic_ns()
+        try:
+            for begin in range(0, len(rules), STAGE):
+                part = rules[begin : begin + STAGE]
+                for place, rule in enumerate(part):
+                    slot = self._write_one(rule, born, now)
+                    slots.append(slot)
+                    self._stage[place] = slot
+                self._state.control(ControlCode.INSERT, count=len(part))
+                results = self._results[: len(part)].tolist()
+                indexed += [slots[begin + i] for i, result in enumerate(results) if result == ControlResult.OK]
+                for i, result in enumerate(results):
+                    if result != ControlResult.OK:
+                        self._explain(part[i], result)
+        except BaseException:
+            self._undo(slots, indexed)
+            raise
+        for rule in rules:
+            if (index := self._overlaps.get(rule.priority)) is not None:
+                index.add(rule.match)
+        return slots
+
+    def _write_one(self, rule: Rule, born: int, now: int) -> int:
+        # hot: once per megaflow
+        match = rule.match
+        entry = self._masks.get((match.mask, rule.priority)) or self._mask_for(match.mask, rule.priority)
+        word = self.arena.acquire(rule.actions)
+        slot = self._free.pop()
+        idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
+        FLOW.pack_into(
+            self._flows, slot * FLOW.size,
+            word, NO_MASK, born, 0, int(idle * 1000) if idle else 0,
+            match.value.to_bytes(KEY_BYTES, "little"), now, int(hard * 1000) if hard else 0, entry.id, 0,
+        )  # fmt: skip
+        entry.flows += 1
+        self._priorities[rule.priority] += 1
+        return slot
+
+    def _explain(self, rule: Rule, result: int) -> None:
+        if result & _FOUND:
+            raise ExistsError(f"megaflow {rule.match!r} of priority {rule.priority} exists already")
+        if result == ControlResult.FULL:
+            raise TableFullError(f"both buckets of the index for megaflow {rule.match!r} are full: raise max_flows")
+        raise LimitError(f"the kernel refused megaflow {rule.match!r} ({result})")
+
+    def _undo(self, slots: list[int], indexed: list[int]) -> None:
+        if indexed:
+            self._unindex(indexed)
+            self._settle()
+        for slot in slots:
+            self._forget(slot)
+        self._drop_empty_masks()
+
+    def _unindex(self, slots: Sequence[int]) -> None:
+        for begin in range(0, len(slots), STAGE):
+            part = slots[begin : begin + STAGE]
+            for place, slot in enumerate(part):
+                self._stage[place] = slot
+            self._state.control(ControlCode.REMOVE, count=len(part))
+
+    def _take_away(self, slots: Sequence[int]) -> None:
+        """Out of the index, out of the packets' hands, then free."""
+        for slot in slots if self._overlaps else ():
+            entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_MASK]]
+            if (index := self._overlaps.get(entry.priority)) is not None:
+                index.discard(Match.from_ints(self._value_at(slot, entry), entry.mask))
+        self._unindex(slots)
+        emptied = self._count_down(slots)
+        if emptied or len(self._priorities) > 1:
+            self._drop_empty_masks(keep_numbers=True)
+            self._publish()
+        self._settle()
+        for entry in emptied:
+            self._free_masks.append(entry.id)
+        for slot in slots:
+            self.arena.release(self._flow_words[slot * _FLOW_WORDS])
+            self._free.append(slot)
+        self._reused = len(self._priorities) < 2
+
+    def _count_down(self, slots: Sequence[int]) -> list[_Mask]:
+        emptied = []
+        for slot in slots:
+            entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
+            entry.flows -= 1
+            self._uncount_priority(entry.priority)
+            if not entry.flows:
+                emptied.append(entry)
+        return emptied
+
+    def _uncount_priority(self, priority: int) -> None:
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
+
+    def _forget(self, slot: int) -> None:
+        """A slot that was written but is not, or no longer, indexed."""
+        entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
+        entry.flows -= 1
+        self._uncount_priority(entry.priority)
+        self.arena.release(self._flow_words[slot * _FLOW_WORDS])
+        self._flow_ints[slot * _FLOW_INTS + _AT_MASK] = NO_MASK
+        self._free.append(slot)
+
+    def _drop_empty_masks(self, keep_numbers: bool = False) -> None:
+        for key, entry in [item for item in self._masks.items() if not item[1].flows]:
+            del self._masks[key]
+            del self._masks_by_id[entry.id]
+            if not keep_numbers:
+                self._free_masks.append(entry.id)
+
+    def modify(self, slot: int, rule: Rule) -> None:
+        """Other actions and timeouts for the flow in `slot`; its statistics go on."""
+        old = self._flow_words[slot * _FLOW_WORDS]
+        word = self.arena.acquire(rule.actions)
+        idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
+        self._flow_ints[slot * _FLOW_INTS + 5] = int(idle * 1000) if idle else 0
+        self._flow_ints[slot * _FLOW_INTS + (_AT_KEY + KEY_BYTES + 8) // 4] = int(hard * 1000) if hard else 0
+        if word == old:
+            self.arena.release(word)
+            return
+        self._flow_words[slot * _FLOW_WORDS] = word
+        self._settle()
+        self.arena.release(old)
+
+    # ---- looking
+
+    def __len__(self) -> int:
+        return self._state.flow_slots - 1 - len(self._free)
+
+    @property
+    def masks(self) -> list[tuple[Match, int, int]]:
+        """(mask as a match of all zero values, priority, flows), highest priority first."""
+        entries = sorted(self._masks.values(), key=lambda entry: -entry.priority)
+        return [(Match.from_ints(0, entry.mask), entry.priority, entry.flows) for entry in entries]
+
+    def find(self, match: Match, priority: int) -> int:
+        """The slot of the flow with exactly this match and priority. NotFoundError if there is none."""
+        entry = self._masks.get((match.mask, priority))
+        if entry is not None and not self._controlled:
+            for slot in self._slots_of({entry.id}):
+                if self._value_at(slot, entry) == match.value:
+                    return slot
+        elif entry is not None:
+            at = DATAPATH.STAGE_KEY
+            self._state.bytes[at : at + KEY_BYTES] = match.value.to_bytes(KEY_BYTES, "little")
+            slot, _ = self._state.control(ControlCode.FIND, mask=entry.id)
+            if slot:
+                return slot
+        raise NotFoundError(f"no megaflow {match!r} of priority {priority}")
+
+    def lookup(self, key: int) -> int | None:
+        """The slot of the flow that takes a packet with this key now."""
+        at = DATAPATH.STAGE_KEY
+        self._state.bytes[at : at + KEY_BYTES] = key.to_bytes(KEY_BYTES, "little")
+        return self._state.control(ControlCode.LOOKUP)[0] or None
+
+    def slots(self) -> list[int]:
+        """The slots that hold flows."""
+        return self._slots_of(self._masks_by_id.keys())
+
+    def _slots_of(self, mask_ids: Iterable[int]) -> list[int]:
+        wanted = set(mask_ids)
+        used = self._flow_ints[_AT_MASK::_FLOW_INTS].tolist()
+        return [slot for slot in range(1, len(used)) if used[slot] in wanted]
+
+    def _value_at(self, slot: int, entry: _Mask) -> int:
+        begin = slot * _FLOW_WORDS + _AT_KEY // 8
+        words = self._flow_words[begin : begin + len(entry.words)].tolist()
+        value = 0
+        for index, word in zip(entry.words, words, strict=True):
+            value |= word << 64 * index
+        return value
+
+    def _rule_at(self, slot: int) -> Rule:
+        word, mask_id, _, _, idle, _, _, hard, _, _ = FLOW.unpack_from(self._flows, slot * FLOW.size)
+        entry = self._masks_by_id[mask_id]
+        match = Match.from_ints(self._value_at(slot, entry), entry.mask)
+        return Rule(match, self.arena.decode(word), entry.priority, idle / 1000 or None, hard / 1000 or None)
+
+    def read(self, slot: int, now_ns: int | None = None) -> Megaflow:
+        """The flow in `slot`, with its statistics."""
+        rule = self._rule_at(slot)
+        return Megaflow(
+            rule.match, rule.actions, rule.priority, rule.idle_timeout_s, rule.hard_timeout_s, self.stats(slot, now_ns)
+        )
+
+    def dump(self) -> Iterator[Megaflow]:
+        """All flows, as they are while it goes along."""
+        if not self._controlled:
+            self._read_masks()
+        for slot in self.slots():
+            if self._flow_ints[slot * _FLOW_INTS + _AT_MASK] in self._masks_by_id:
+                yield self.read(slot)
+
+    def stats(self, slot: int, now_ns: int | None = None) -> FlowStats:
+        """What the flow in `slot` has counted, over all CPUs."""
+        packets = bytes_ = used = flags = 0
+        for stripe in range(self._state.stripes):
+            at = (slot + stripe * self._state.flow_slots) * FLOW_STATS.size
+            stripe_packets, stripe_bytes, stripe_used, stripe_flags = FLOW_STATS.unpack_from(self._stats, at)
+            packets += stripe_packets
+            bytes_ += stripe_bytes
+            used = max(used, stripe_used)
+            flags |= stripe_flags
+        now = time.monotonic_ns() if now_ns is None else now_ns
+        created = self._flow_words[slot * _FLOW_WORDS + (_AT_KEY + KEY_BYTES) // 8]
+        age = max(now - created, 0) / 1e9
+        return FlowStats(packets, bytes_, max(now - used, 0) / 1e9 if used else None, flags, age)
+
+    def expired(self, now_ns: int) -> list[int]:
+        """Slots of flows whose idle or hard timeout is over."""
+        found: list[int] = []
+        first = 1
+        while first < self._state.flow_slots:
+            count, first = self._state.control(ControlCode.EXPIRE, first=first, now_ns=now_ns)
+            found += self._stage[:count].tolist()
+            if count < STAGE:
+                break
+        return found

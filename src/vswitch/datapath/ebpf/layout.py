@@ -1,0 +1,123 @@
+"""The structs of bpf/state.h and bpf/upcall.h as Python packs and unpacks them.
+
+Invariant: sizes and offsets are those of the compiled object; tests/bpf/test_layout.py compares them with its BTF.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+__all__ = [
+    "CONTROL",
+    "COUNTERS",
+    "DATAPATH",
+    "FLOW",
+    "FLOW_STATS",
+    "INJECTION",
+    "LAYOUT",
+    "MASK",
+    "MAX_MASKS",
+    "METER",
+    "NO_MASK",
+    "OP",
+    "PORT",
+    "PORT_COUNTERS",
+    "PORT_INFO",
+    "PORT_RING",
+    "STAGE",
+    "UPCALL",
+    "VIEWS",
+    "ControlCode",
+    "ControlResult",
+    "Verdict",
+]
+
+LAYOUT: Final = 1
+MAX_MASKS: Final = 1024
+VIEWS: Final = 64
+STAGE: Final = 1024
+NO_MASK: Final = 0
+
+FLOW = Struct("<QIIII208sQIIQ")
+"""actions, mask, born, died, idle_ms, key, created_ns, hard_ms, wanted_mask, cookie"""
+FLOW_STATS = Struct("<QQQQ")
+"""packets, bytes, used_ns, tcp_flags"""
+MASK = Struct("<QII32s208s")
+"""seed, n, pad, index, word"""
+PORT = Struct("<IHH")
+"""ifindex, slot, flags"""
+PORT_INFO = Struct("<16sHBBB11x")
+"""name, number, kind, made, peer"""
+PORT_COUNTERS = Struct("<6Q16x24Q")
+"""rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls, drops by reason"""
+PORT_RING = Struct("<QQQQ32x")
+"""produced, consumed, quota, lost"""
+COUNTERS = Struct("<6Q80x")
+"""cache_hits, mask_hits, masks_tried, missed, lost, upcalls"""
+METER = Struct("<QQQQQQQQ")
+"""full_at, per_packet, per_byte, burst, packets, bytes, dropped_packets, dropped_bytes"""
+INJECTION = Struct("<IIIIIHHII4x48s")
+"""in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
+OP = Struct("<BBHIQQQ")
+"""code, a8, a16, a32, value, mask, extra"""
+UPCALL = Struct("<IHBBIIQH")
+"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations (the rest of the record by offset)"""
+CONTROL = Struct("<IIIIIIQ")
+"""code, count, mask, first, result, pad, now_ns"""
+
+
+class DATAPATH:
+    """Offsets within `struct datapath` (the variable `dp`), bytes."""
+
+    VERSION: Final = 0
+    LAYOUT: Final = 4
+    CONTROLLER: Final = 8
+    INJECT_IFINDEX: Final = 12
+    EXPLICIT_DROPS: Final = 16
+    STAGE_KEY: Final = EXPLICIT_DROPS + 256 * 8
+    STAGE_ID: Final = STAGE_KEY + 208
+    STAGE_RESULT: Final = STAGE_ID + 4 * STAGE
+    MASKS: Final = STAGE_RESULT + 4 * STAGE
+    VIEWS: Final = MASKS + MASK.size * MAX_MASKS
+    VIEW_SIZE: Final = MASK.size + 8 + 2 * MAX_MASKS
+    VIEW_N_MASKS: Final = MASK.size
+    VIEW_ORDER: Final = MASK.size + 8
+    SIZE: Final = VIEWS + VIEW_SIZE * VIEWS
+
+
+class UpcallOffset:
+    """Offsets within `struct upcall`, bytes."""
+
+    USERDATA: Final = 32
+    KEY: Final = 96
+    OFFLOAD: Final = 310
+    PACKET: Final = 320
+
+
+class Verdict(IntEnum):
+    """`enum verdict`: what a flow's action word begins with."""
+
+    DROP = 0
+    OUTPUT = 1
+    LIST = 2
+
+
+class ControlCode(IntEnum):
+    """`enum control_code`: requests to the program vs_control."""
+
+    INSERT = 0
+    REMOVE = 1
+    FIND = 2
+    LOOKUP = 3
+    EXPIRE = 4
+
+
+class ControlResult(IntEnum):
+    """`enum control_result`; above, bit 31 marks the id of a flow that is there already."""
+
+    OK = 0
+    EXISTS = 1
+    FULL = 2
+    ABSENT = 3

@@ -1,0 +1,387 @@
+"""Action lists, compiled to the ops that bpf/actions.h executes, and the arena in the kernel where they lie.
+
+A megaflow without actions, with one drop or one output needs no list: its action word says it all. Everything else
+is a block of ops:
+
+    header | main list | nested lists ... | the actions as JSON
+
+The JSON is how another process, or a dump, learns what the list was. Equal lists share one block, counted.
+
+Invariant: a block is written whole before its offset is given out, and used again only after a grace period.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from vswitch.base.errors import LimitError, TableFullError
+from vswitch.datapath.ebpf.layout import OP, Verdict
+from vswitch.fields import FIELDS
+from vswitch.fields.kinds import TUNNEL_FLAGS
+from vswitch.model.actions import (
+    Action,
+    CheckPacketLength,
+    Clone,
+    DecTtl,
+    Drop,
+    Hash,
+    Meter,
+    Output,
+    PopMpls,
+    PopVlan,
+    PushMpls,
+    PushVlan,
+    Recirculate,
+    Sample,
+    SetField,
+    Truncate,
+    Userspace,
+)
+from vswitch.model.plain import actions_from_plain, actions_to_plain
+
+__all__ = ["Arena", "OpCode", "compile_list"]
+
+
+class OpCode:
+    """`enum op_code` of bpf/state.h."""
+
+    NOTHING, OUTPUT, DROP, SET, SET_MARK, SET_PRIORITY, SET_VLAN, SET_TUNNEL = range(8)
+    PUSH_VLAN, POP_VLAN, PUSH_MPLS, POP_MPLS, DEC_TTL, RECIRCULATE, HASH, SAMPLE = range(8, 16)
+    METER, CLONE, CHECK_LENGTH, USERSPACE = range(16, 20)
+
+
+class Base:
+    """`enum set_base`: from which header an offset counts."""
+
+    ETHERNET, IPV4, IPV6, ARP, MPLS, TCP, UDP, SCTP, ICMP, ICMPV6, ND, ND_SOURCE, ND_TARGET = range(13)
+
+
+class Sum:
+    """`enum set_checksum`: which checksums cover a field."""
+
+    NONE, IPV4, ADDRESS, L4 = range(4)
+
+
+MAX_STEPS = 255
+"""Ops of one list: eight bits in the word that a packet carries from program to program."""
+
+_RESERVED = 1
+"""Op 0 is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a field lies in a packet: bit offset `bit` from the start of header `base`, most significant bit first."""
+
+    base: int
+    bit: int
+    sums: int
+
+
+_SPOTS: dict[str, tuple[_Spot, ...]] = {
+    "eth_dst": (_Spot(Base.ETHERNET, 0, Sum.NONE),),
+    "eth_src": (_Spot(Base.ETHERNET, 48, Sum.NONE),),
+    "ipv4_src": (_Spot(Base.IPV4, 96, Sum.ADDRESS),),
+    "ipv4_dst": (_Spot(Base.IPV4, 128, Sum.ADDRESS),),
+    "ip_tos": (_Spot(Base.IPV4, 8, Sum.IPV4), _Spot(Base.IPV6, 4, Sum.NONE)),
+    "ip_dscp": (_Spot(Base.IPV4, 8, Sum.IPV4), _Spot(Base.IPV6, 4, Sum.NONE)),
+    "ip_ecn": (_Spot(Base.IPV4, 14, Sum.IPV4), _Spot(Base.IPV6, 10, Sum.NONE)),
+    "ip_ttl": (_Spot(Base.IPV4, 64, Sum.IPV4), _Spot(Base.IPV6, 56, Sum.NONE)),
+    "ipv6_src": (_Spot(Base.IPV6, 64, Sum.ADDRESS),),
+    "ipv6_dst": (_Spot(Base.IPV6, 192, Sum.ADDRESS),),
+    "ipv6_label": (_Spot(Base.IPV6, 12, Sum.NONE),),
+    "tcp_src": (_Spot(Base.TCP, 0, Sum.L4),),
+    "tcp_dst": (_Spot(Base.TCP, 16, Sum.L4),),
+    "udp_src": (_Spot(Base.UDP, 0, Sum.L4),),
+    "udp_dst": (_Spot(Base.UDP, 16, Sum.L4),),
+    "sctp_src": (_Spot(Base.SCTP, 0, Sum.L4),),
+    "sctp_dst": (_Spot(Base.SCTP, 16, Sum.L4),),
+    "icmpv4_type": (_Spot(Base.ICMP, 0, Sum.L4),),
+    "icmpv4_code": (_Spot(Base.ICMP, 8, Sum.L4),),
+    "icmpv6_type": (_Spot(Base.ICMPV6, 0, Sum.L4),),
+    "icmpv6_code": (_Spot(Base.ICMPV6, 8, Sum.L4),),
+    "arp_op": (_Spot(Base.ARP, 48, Sum.NONE),),
+    "arp_sha": (_Spot(Base.ARP, 64, Sum.NONE),),
+    "arp_spa": (_Spot(Base.ARP, 112, Sum.NONE),),
+    "arp_tha": (_Spot(Base.ARP, 144, Sum.NONE),),
+    "arp_tpa": (_Spot(Base.ARP, 192, Sum.NONE),),
+    "nd_target": (_Spot(Base.ND, 64, Sum.L4),),
+    "nd_sll": (_Spot(Base.ND_SOURCE, 0, Sum.L4),),
+    "nd_tll": (_Spot(Base.ND_TARGET, 0, Sum.L4),),
+    "mpls_label": (_Spot(Base.MPLS, 0, Sum.NONE),),
+    "mpls_tc": (_Spot(Base.MPLS, 20, Sum.NONE),),
+    "mpls_bos": (_Spot(Base.MPLS, 23, Sum.NONE),),
+    "mpls_ttl": (_Spot(Base.MPLS, 24, Sum.NONE),),
+}
+
+
+def _op(code: int, *, a8: int = 0, a16: int = 0, a32: int = 0, value: int = 0, mask: int = 0, extra: int = 0) -> bytes:
+    return OP.pack(code, a8, a16, a32, value, mask, extra)
+
+
+def _set_ops(action: SetField) -> list[bytes]:
+    """Windows of 4 bytes at offsets that are a multiple of 2, so that one sum over old and new gives the change of
+    every Internet checksum over them. An address behind an odd word (ARP) takes two windows."""
+    view = FIELDS[action.name]
+    ops = []
+    for spot in _SPOTS[action.name]:
+        end = spot.bit + view.bits
+        for start in _windows(spot.bit, end):
+            behind = start + 32 - end  # bits of the window behind the field; negative: the field goes on
+            value = (action.value << behind if behind >= 0 else action.value >> -behind) & 0xFFFFFFFF
+            mask = (action.mask << behind if behind >= 0 else action.mask >> -behind) & 0xFFFFFFFF
+            if mask:
+                where = {"a8": spot.base, "a16": start // 8, "a32": 4 | spot.sums << 8}
+                ops.append(_op(OpCode.SET, **where, value=_swapped(value), mask=_swapped(mask)))
+    return ops
+
+
+def _windows(begin: int, end: int) -> list[int]:
+    """Where windows of 32 bits start that cover a field; the last ends with it, over one before if need be, as what is
+    behind a field may be the end of the packet."""
+    if begin % 32 + end - begin <= 32:
+        return [begin // 32 * 32]
+    return [min(start, end - 32) for start in range(begin // 16 * 16, end, 32)]
+
+
+def _swapped(word: int) -> int:
+    return int.from_bytes(word.to_bytes(4, "big"), "little")
+
+
+def _vlan_op(action: SetField) -> bytes:
+    shift = FIELDS[action.name].shift
+    return _op(OpCode.SET_VLAN, value=action.value << shift, mask=action.mask << shift)
+
+
+def _tunnel_ops(actions: list[SetField]) -> list[bytes]:
+    """All tunnel fields set in a row make one op: the kernel takes the whole tunnel key at once."""
+    given = {action.name: action.value for action in actions}
+    flags = given.get("tun_flags", 1 << TUNNEL_FLAGS.index("key"))
+    ipv6 = "tun_ipv6_dst" in given or "tun_ipv6_src" in given
+    op = _op(
+        OpCode.SET_TUNNEL,
+        a8=given.get("tun_tos", 0),
+        a16=given.get("tun_ttl", 64) | (flags & 0xFF) << 8,
+        a32=0 if ipv6 else _swapped(given.get("tun_src", 0)),
+        value=given.get("tun_id", 0),
+        mask=0 if ipv6 else _swapped(given.get("tun_dst", 0)),
+        extra=int(ipv6),
+    )
+    if not ipv6:
+        return [op]
+    addresses = given.get("tun_ipv6_src", 0).to_bytes(16, "big") + given.get("tun_ipv6_dst", 0).to_bytes(16, "big")
+    return [op, addresses]
+
+
+class _Block:
+    """Ops of one list and its nested lists, as they will lie at offset `at`."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.ops: list[bytes] = []
+
+    def place(self, actions: tuple[Action, ...]) -> int:
+        """Append a list (its nested lists behind it); where it begins | its length << 32."""
+        ops: list[bytes | tuple[dict[str, int], dict[str, tuple[Action, ...]]]] = list(_flatten(actions))
+        if len(ops) > MAX_STEPS:
+            raise LimitError(f"actions compile to {len(ops)} steps, more than {MAX_STEPS}")
+        begin = len(self.ops)
+        self.ops += [b""] * len(ops)
+        for place, op in enumerate(ops):
+            if isinstance(op, bytes):
+                self.ops[begin + place] = op
+            else:
+                members, lists = op
+                placed = {name: self.place(nested) for name, nested in lists.items()}
+                self.ops[begin + place] = _op(members.pop("code"), **members, **placed)
+        return (self.at + begin) | len(ops) << 32
+
+
+def _flatten(actions: tuple[Action, ...]):  # type: ignore[no-untyped-def]
+    """One op, or (its members, its nested lists), after another."""
+    longest = 0
+    tunnel: list[SetField] = []
+    for action in actions:
+        if tunnel and not (isinstance(action, SetField) and action.name.startswith("tun_")):
+            yield from _tunnel_ops(tunnel)
+            tunnel = []
+        match action:
+            case Output(port):
+                yield _op(OpCode.OUTPUT, a32=port, extra=longest)
+                longest = 0
+            case Userspace(userdata):
+                yield _op(OpCode.USERSPACE, a8=len(userdata), extra=longest)
+                yield from _data(userdata)
+                longest = 0
+            case Truncate(length):
+                longest = length
+            case Drop(reason):
+                yield _op(OpCode.DROP, a8=reason)
+            case SetField(name, value, mask):
+                if name.startswith("tun_"):
+                    tunnel.append(action)
+                elif name in ("skb_mark", "skb_priority"):
+                    code = OpCode.SET_MARK if name == "skb_mark" else OpCode.SET_PRIORITY
+                    yield _op(code, value=value, mask=mask)
+                elif name.startswith("vlan_"):
+                    yield _vlan_op(action)
+                else:
+                    yield from _set_ops(action)
+            case PushVlan(vid, pcp, tpid):
+                yield _op(OpCode.PUSH_VLAN, a16=tpid, a32=vid | pcp << 13)
+            case PopVlan():
+                yield _op(OpCode.POP_VLAN)
+            case PushMpls(label, tc, ttl, bos, ethertype):
+                yield _op(OpCode.PUSH_MPLS, a16=ethertype, a32=label << 12 | tc << 9 | bos << 8 | ttl)
+            case PopMpls(ethertype):
+                yield _op(OpCode.POP_MPLS, a16=ethertype)
+            case DecTtl(exceeded):
+                yield {"code": OpCode.DEC_TTL}, {"value": exceeded}
+            case Recirculate(number):
+                yield _op(OpCode.RECIRCULATE, a32=number)
+            case Hash(seed):
+                yield _op(OpCode.HASH, a32=seed)
+            case Sample(probability, nested):
+                yield {"code": OpCode.SAMPLE, "a32": probability}, {"value": nested}
+            case Meter(number):
+                yield _op(OpCode.METER, a32=number)
+            case Clone(nested):
+                yield {"code": OpCode.CLONE}, {"value": nested}
+            case CheckPacketLength(length, greater, less_equal):
+                yield {"code": OpCode.CHECK_LENGTH, "a32": length}, {"value": greater, "mask": less_equal}
+    if tunnel:
+        yield from _tunnel_ops(tunnel)
+
+
+def _data(content: bytes) -> list[bytes]:
+    """User data, always two ops long."""
+    padded = content.ljust(2 * OP.size, b"\0")
+    return [padded[at : at + OP.size] for at in range(0, len(padded), OP.size)]
+
+
+def compile_list(actions: tuple[Action, ...], at: int) -> tuple[bytes, int]:
+    """The block for `actions` as it lies from op `at` on, and the length (ops) of its main list."""
+    block = _Block(at + 1)
+    count = block.place(actions) >> 32
+    source = json.dumps(actions_to_plain(actions), separators=(",", ":")).encode()
+    chunks = -(-len(source) // OP.size)
+    total = 1 + len(block.ops) + chunks
+    header = _op(OpCode.NOTHING, a32=total, value=1 + len(block.ops), mask=len(source))
+    return header + b"".join(block.ops) + source.ljust(chunks * OP.size, b"\0"), count
+
+
+@dataclass(slots=True)
+class _Held:
+    word: int
+    at: int
+    ops: int
+    users: int = 0
+
+
+@dataclass(slots=True)
+class Arena:
+    """The ops of all lists of one datapath. Only the process that controls it may call what changes it.
+
+    `memory`: the map `ops` as bytes. Free room is kept as ranges sorted by place, first fit."""
+
+    memory: memoryview
+    held: dict[tuple[Action, ...], _Held] = field(default_factory=dict)
+    by_word: dict[int, tuple[Action, ...]] = field(default_factory=dict)
+    free: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.free = [(_RESERVED, len(self.memory) // OP.size - _RESERVED)]
+
+    def adopt(self, words: Counter[int]) -> None:
+        """Take up the lists that flows use already: their action words, and how many flows have each."""
+        taken = []
+        for word, users in words.items():
+            if word >> 48 == Verdict.LIST:
+                actions = self.decode(word)
+                at = (word & 0xFFFFFFFF) - 1
+                held = _Held(word, at, OP.unpack_from(self.memory, at * OP.size)[3], users)
+                self.held[actions] = held
+                self.by_word[word] = actions
+                taken.append((held.at, held.ops))
+        self.free = []
+        begin = _RESERVED
+        for at, ops in sorted(taken):
+            if at > begin:
+                self.free.append((begin, at - begin))
+            begin = at + ops
+        size = len(self.memory) // OP.size
+        if size > begin:
+            self.free.append((begin, size - begin))
+
+    def acquire(self, actions: tuple[Action, ...]) -> int:
+        """The action word for `actions`; `release` it when no flow uses it. TableFullError if there is no room."""
+        if not actions:
+            return 0
+        if len(actions) == 1:
+            match actions[0]:
+                case Output(port):
+                    return Verdict.OUTPUT << 48 | port
+                case Drop(reason):
+                    return Verdict.DROP << 48 | 1 << 32 | reason
+        held = self.held.get(actions)
+        if held is None:
+            held = self._store(actions)
+        held.users += 1
+        return held.word
+
+    def _store(self, actions: tuple[Action, ...]) -> _Held:
+        block, count = compile_list(actions, 0)
+        ops = len(block) // OP.size
+        for place, (at, room) in enumerate(self.free):
+            if room >= ops:
+                break
+        else:
+            raise TableFullError(
+                f"no room for {ops} steps of actions: max_ops is {len(self.memory) // OP.size}, in {len(self.held)} lists"
+            )
+        self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []
+        block, count = compile_list(actions, at)
+        self.memory[at * OP.size : (at + ops) * OP.size] = block
+        held = _Held(Verdict.LIST << 48 | count << 32 | (at + 1), at, ops)
+        self.held[actions] = held
+        self.by_word[held.word] = actions
+        return held
+
+    def release(self, word: int) -> None:
+        """One user of this action word less. Call it only after a grace period."""
+        if word >> 48 != Verdict.LIST:
+            return
+        actions = self.by_word[word]
+        held = self.held[actions]
+        held.users -= 1
+        if not held.users:
+            del self.held[actions], self.by_word[word]
+            self._give_back(held.at, held.ops)
+
+    def _give_back(self, at: int, ops: int) -> None:
+        self.free.append((at, ops))
+        self.free.sort()
+        merged: list[tuple[int, int]] = []
+        for begin, room in self.free:
+            if merged and merged[-1][0] + merged[-1][1] == begin:
+                merged[-1] = (merged[-1][0], merged[-1][1] + room)
+            else:
+                merged.append((begin, room))
+        self.free = merged
+
+    def decode(self, word: int) -> tuple[Action, ...]:
+        """The actions that an action word stands for."""
+        verdict, argument = word >> 48, word & 0xFFFFFFFF
+        if verdict == Verdict.OUTPUT:
+            return (Output(argument),)
+        if verdict == Verdict.DROP:
+            return (Drop(argument),) if word >> 32 & 1 else ()
+        known = self.by_word.get(word)
+        if known is not None:
+            return known
+        header = (argument - 1) * OP.size
+        _, _, _, _, source, length, _ = OP.unpack_from(self.memory, header)
+        begin = header + source * OP.size
+        return actions_from_plain(json.loads(bytes(self.memory[begin : begin + length])))

@@ -1,0 +1,63 @@
+"""Megaflows: the masked rules that lie in the datapath, and what they have counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from vswitch.base.errors import ConfigError
+from vswitch.base.limits import MAX_PRIORITY, MAX_TIMEOUT_S
+from vswitch.model.actions import Action, check_actions
+from vswitch.model.match import Match
+
+__all__ = ["FlowStats", "Megaflow", "Rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStats:
+    """What a megaflow has counted. `used_s` is the age of the last packet in seconds, None if there was none;
+    `tcp_flags` the union of all TCP flags seen; `age_s` the time since the megaflow was installed."""
+
+    packets: int = 0
+    bytes: int = 0
+    used_s: float | None = None
+    tcp_flags: int = 0
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a program asks to be installed: packets in `match` get `actions`; of rules that overlap the highest `priority` wins.
+
+    `priority` 0..65535. `idle_timeout_s`: removed after that long without a packet; `hard_timeout_s`: removed
+    that long after it was installed; both in seconds, None for never.
+    """
+
+    match: Match
+    actions: tuple[Action, ...] = ()
+    priority: int = 0
+    idle_timeout_s: float | None = None
+    hard_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actions", check_actions(self.actions))
+        if not isinstance(self.priority, int) or not 0 <= self.priority <= MAX_PRIORITY:
+            raise ConfigError(f"priority {self.priority!r} is outside 0..{MAX_PRIORITY}")
+        for name, timeout in (("idle", self.idle_timeout_s), ("hard", self.hard_timeout_s)):
+            if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
+                raise ConfigError(f"{name} timeout {timeout!r} s is outside 0.001..{MAX_TIMEOUT_S}")
+
+
+@dataclass(frozen=True, slots=True)
+class Megaflow(Rule):
+    """A rule as it lies in the datapath, with its statistics at the time it was read."""
+
+    stats: FlowStats = field(default_factory=FlowStats, compare=False)
+
+    @property
+    def rule(self) -> Rule:
+        """The rule alone."""
+        return Rule(self.match, self.actions, self.priority, self.idle_timeout_s, self.hard_timeout_s)
+
+    def with_stats(self, stats: FlowStats) -> Megaflow:
+        """The same megaflow with other statistics."""
+        return replace(self, stats=stats)

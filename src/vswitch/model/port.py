@@ -1,0 +1,99 @@
+"""Ports of a datapath: numbers, devices, counters, and what happens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["DROP_REASONS", "Port", "PortChange", "PortEvent", "PortKind", "PortStats"]
+
+
+class PortKind(Enum):
+    """What stands behind a port."""
+
+    SYSTEM = "system"
+    """A device that exists already (veth, tap, physical); it stays when the port is removed."""
+    INTERNAL = "internal"
+    """A device that the datapath makes for the host's own traffic; it goes with the port."""
+    TAP = "tap"
+    """A tap device that the datapath makes for a program to open; it goes with the port."""
+
+
+DROP_REASONS = (
+    "explicit",
+    "no_flow",
+    "upcall_quota",
+    "upcall_ring_full",
+    "upcall_failed",
+    "no_port",
+    "ttl",
+    "meter",
+    "recirculation_limit",
+    "clone_limit",
+    "action_failed",
+    "mtu",
+    "bad_packet",
+    "reinjected_miss",
+)
+"""Why the datapath dropped a packet; the order is that of the counters in the kernel.
+
+explicit: a drop action, or a flow without actions; no_flow: a miss while nobody reads upcalls;
+upcall_quota: the port had used up its share of the ring; upcall_ring_full: the ring was full;
+upcall_failed: the packet could not be copied into it; no_port: output to a port that does not exist;
+ttl: dec_ttl at 1 or 0; meter: no tokens left; recirculation_limit, clone_limit: past the bound;
+action_failed: the kernel refused a rewrite; mtu: the output device refused the packet;
+bad_packet: shorter than an Ethernet header; reinjected_miss: a packet sent back from Python matched no flow.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PortStats:
+    """Counters of one port since it was added. `drops` has an entry for each reason that occurred (packets);
+    `upcalls`: packets sent up to Python; `lost`: upcalls that did not get there."""
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    upcalls: int = 0
+    lost: int = 0
+    drops: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a datapath. `ifindex` is None while its device is away."""
+
+    number: int
+    name: str
+    kind: PortKind = PortKind.SYSTEM
+    ifindex: int | None = None
+    up: bool = False
+    mtu: int = 0
+    mac: str = ""
+
+
+class PortChange(Enum):
+    """What happened to a port."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    LOST = "lost"
+    """The device disappeared; the port keeps its number and waits for it."""
+    RETURNED = "returned"
+    RENAMED = "renamed"
+    UP = "up"
+    DOWN = "down"
+    CHANGED = "changed"
+    """MTU or address."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortEvent:
+    """Something happened to a port; `port` is as it is now."""
+
+    change: PortChange
+    port: Port

@@ -1,0 +1,15 @@
+"""Matches, actions and megaflows as the text that users of ovs-dpctl know, read and written. Pure."""
+
+from vswitch.text.actions import format_actions, parse_actions
+from vswitch.text.match import format_match, parse_match
+from vswitch.text.megaflow import format_megaflow, megaflow_to_json, parse_rule
+
+__all__ = [
+    "format_actions",
+    "format_match",
+    "format_megaflow",
+    "megaflow_to_json",
+    "parse_actions",
+    "parse_match",
+    "parse_rule",
+]

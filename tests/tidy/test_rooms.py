@@ -1,0 +1,77 @@
+"""Imports go down only: a room knows the rooms below it, and nobody else."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.tidy.source import ROOT, Module, modules
+
+# Room: the rooms that it may import. Rooms side by side meet in `model`, not in each other.
+MAY_IMPORT = {
+    "base": set(),
+    "fields": {"base"},
+    "packet": {"base", "fields"},
+    "model": {"base", "fields"},
+    "text": {"base", "fields", "packet", "model"},
+    "datapath": {"base", "fields", "packet", "model"},
+    "api": {"base", "fields", "packet", "model", "text", "datapath"},
+    "cli": {"base", "fields", "packet", "model", "text", "datapath", "api", ""},
+    "": {"base", "fields", "model", "api", "cli"},  # vswitch/__init__.py and __main__.py
+}
+
+# Time, chance and the outside world are arguments there.
+PURE = {"base", "fields", "packet", "model", "text"}
+IMPURE_MODULES = {
+    "asyncio",
+    "ctypes",
+    "fcntl",
+    "mmap",
+    "multiprocessing",
+    "os",
+    "pyroute2",
+    "random",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+
+def identity(module: Module) -> str:
+    return module.name
+
+
+@pytest.mark.parametrize("module", modules(), ids=identity)
+def test_imports_go_down(module: Module) -> None:
+    known = {other.name: other.room for other in modules()}
+    wrong = [
+        f"line {line}: {name}"
+        for name, line in module.imports()
+        if name in known and known[name] != module.room and known[name] not in MAY_IMPORT[module.room]
+        if not (name == "vswitch" and module.room == "")
+    ]
+    assert not wrong, f"{module.name} imports what is not below it"
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module.room in PURE], ids=identity)
+def test_pure_rooms_stay_pure(module: Module) -> None:
+    wrong = [f"line {line}: {name}" for name, line in module.imports() if name.split(".")[0] in IMPURE_MODULES]
+    assert not wrong, f"{module.name} reaches out"
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {module.room for module in modules()} <= set(MAY_IMPORT)
+
+
+def test_examples_use_the_public_api_only() -> None:
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            inner = [name for name in names if name.startswith("vswitch.") and name != "vswitch.api"]
+            assert not inner, f"{path.name} line {getattr(node, 'lineno', 0)}: {inner} is not public"

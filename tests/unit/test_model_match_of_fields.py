@@ -1,0 +1,124 @@
+"""Matches written with fields: what is understood, what is added, and what is refused and how."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import pytest
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields import FIELDS
+from vswitch.model.match import Match
+
+Written = dict[str, object]
+
+
+def bits(**fields: int) -> Match:
+    """Exactly these fields."""
+    value = mask = 0
+    for name, own in fields.items():
+        value, mask = value | FIELDS[name].place(own), mask | FIELDS[name].mask
+    return Match.from_ints(value, mask)
+
+
+# fields as written, all fields of the match
+NEEDS: list[tuple[Written, Match]] = [
+    ({}, Match.from_ints(0, 0)),
+    ({"in_port": 1}, bits(in_port=1)),
+    ({"ipv4_dst": "10.0.0.1"}, bits(ipv4_dst=0x0A000001, eth_type=0x0800)),
+    ({"ipv4_dst": IPv4Address("10.0.0.1")}, bits(ipv4_dst=0x0A000001, eth_type=0x0800)),
+    ({"ipv6_src": IPv6Address("::1")}, bits(ipv6_src=1, eth_type=0x86DD)),
+    ({"tcp_dst": 80}, bits(tcp_dst=80, ip_proto=6)),
+    ({"tcp_dst": "0x50"}, bits(tcp_dst=80, ip_proto=6)),
+    ({"tcp_flags": "syn|ack"}, bits(tcp_flags=0x12, ip_proto=6)),
+    ({"icmpv4_type": 8}, bits(icmpv4_type=8, ip_proto=1, eth_type=0x0800)),
+    ({"nd_sll": 1}, bits(nd_sll=1, icmpv6_type=135, ip_proto=58, eth_type=0x86DD)),
+    ({"nd_sll": 1, "nd_target": 0}, bits(nd_sll=1, nd_target=0, icmpv6_type=135, ip_proto=58, eth_type=0x86DD)),
+    ({"vlan_vid": 0}, bits(vlan_vid=0, vlan_present=1)),
+    ({"cvlan_vid": 5}, bits(cvlan_vid=5, cvlan_present=1, vlan_present=1)),
+    ({"tun_src": 1}, bits(tun_src=1, tun_ipv6=0)),
+    ({"tun_ipv6_src": 1}, bits(tun_ipv6_src=1, tun_ipv6=1)),
+    ({"ip_ttl": 1}, bits(ip_ttl=1)),
+    ({"ip_ttl": 0, "ipv4_dst": 1}, bits(ip_ttl=0, ipv4_dst=1, eth_type=0x0800)),
+    ({"ipv4_dst": 1, "ip_ttl": 0}, bits(ip_ttl=0, ipv4_dst=1, eth_type=0x0800)),
+    ({"mpls_label": 5, "eth_type": 0x8847}, bits(mpls_label=5, eth_type=0x8847)),
+    ({"ip_dscp": 46, "ip_ecn": 1, "eth_type": 0x0800}, bits(ip_tos=46 << 2 | 1, eth_type=0x0800)),
+    ({"arp_spa": 1, "arp_op": 1}, bits(arp_spa=1, arp_op=1, eth_type=0x0806)),
+]
+
+# fields as written, the mask of one of them
+MASKS: list[tuple[Written, str, int]] = [
+    ({"ipv4_dst": "10.0.0.0/8"}, "ipv4_dst", 0xFF000000),
+    ({"ipv4_dst": "10.0.0.0/255.0.0.0"}, "ipv4_dst", 0xFF000000),
+    ({"ipv4_dst": IPv4Network("10.0.0.0/8")}, "ipv4_dst", 0xFF000000),
+    ({"ipv4_dst": "0.0.0.0/0"}, "ipv4_dst", 0),
+    ({"ipv6_dst": IPv6Network("2001:db8::/32")}, "ipv6_dst", 0xFFFFFFFF << 96),
+    ({"eth_dst": "01:00:00:00:00:00/01:00:00:00:00:00"}, "eth_dst", 1 << 40),
+    ({"tcp_dst": (80, 0xFFF0)}, "tcp_dst", 0xFFF0),
+    ({"tcp_dst": "80/0xfff0"}, "tcp_dst", 0xFFF0),
+    ({"tcp_flags": "syn/syn|ack"}, "tcp_flags", 0x12),
+    ({"ip_frag": "no/0xff", "eth_type": 0x0800}, "ip_frag", 0xFF),
+]
+
+REFUSED: list[tuple[Written, str]] = [
+    ({"ipv5_dst": 1}, "no field is called 'ipv5_dst'"),
+    ({"tcp_dst": 65536}, "tcp_dst 65536 is outside 0..65535"),
+    ({"tcp_dst": -1}, "tcp_dst -1 is outside 0..65535"),
+    ({"tcp_dst": "65536"}, "tcp_dst: 65536 is outside 0..65535"),
+    ({"tcp_dst": "http"}, "tcp_dst: 'http' is not a number"),
+    ({"tcp_dst": "1_0"}, "tcp_dst: '1_0' is not a number"),
+    ({"tcp_dst": " 1"}, "tcp_dst: ' 1' is not a number"),
+    ({"tcp_dst": 1.5}, "tcp_dst: 1.5 is neither a number nor text"),
+    ({"tcp_dst": True}, "tcp_dst: True is neither a number nor text"),
+    ({"tcp_dst": (1, 2, 3)}, "is not a pair"),
+    ({"tcp_dst": (1, 2)}, "tcp_dst: value 1 has bits outside of its mask 2"),
+    ({"ipv4_dst": "10.0.0.1/8"}, "value 10.0.0.1 has bits outside of its mask 255.0.0.0"),
+    ({"ipv4_dst": "10.0.0.0/33"}, "prefix /33 is longer than 32 bits"),
+    ({"ipv4_dst": "10.0.0.0/" + "9" * 5000}, "is longer than 32 bits"),
+    ({"ipv4_dst": IPv6Address("::1")}, "ipv4_dst: '::1' is not an IPv4 address"),
+    ({"ipv6_dst": "fe80::1%eth0"}, "ipv6_dst: 'fe80::1%eth0' has a scope"),
+    ({"eth_dst": "1:2:3:4:5"}, "is not an Ethernet address"),
+    ({"eth_dst": "-1:2:3:4:5:6"}, "is not an Ethernet address"),
+    ({"ip_frag": "maybe"}, "ip_frag: 'maybe' is not a number"),
+    ({"tcp_dst": 1, "udp_dst": 1}, "ip_proto to be"),
+    ({"tcp_dst": 1, "udp_dst": 2}, "udp_dst contradicts another field"),
+    ({"ip_tos": 0, "ip_dscp": 1, "eth_type": 0x0800}, "ip_dscp contradicts another field"),
+    ({"ipv4_dst": 1, "eth_type": 0x0806}, "ipv4_dst needs eth_type to be 0x0800, not 0x0806"),
+    ({"ipv4_dst": 1, "eth_type": (0x8000, 0x8000)}, "ipv4_dst needs eth_type to be 0x0800, not 0x8000"),
+    ({"arp_op": 1, "ip_ttl": 5}, "ip_ttl needs eth_type to be 0x0800 or 0x86dd, not 0x0806"),
+    ({"ip_ttl": 5, "arp_op": 1}, "ip_ttl needs eth_type to be 0x0800 or 0x86dd, not 0x0806"),
+    ({"tcp_dst": 5, "arp_op": 1}, "ip_proto needs eth_type to be 0x0800 or 0x86dd, not 0x0806"),
+    ({"arp_op": 1, "tcp_dst": 5}, "ip_proto needs eth_type to be 0x0800 or 0x86dd, not 0x0806"),
+    ({"vlan_vid": 1, "vlan_present": 0}, "vlan_vid needs vlan_present to be 1, not 0"),
+    ({"ip_ttl": 0}, "ip_ttl needs eth_type: say whether 0x0800 or 0x86dd"),
+    ({"mpls_label": 5}, "mpls_label needs eth_type: say whether 0x8847 or 0x8848"),
+    ({"nd_target": 1}, "nd_target needs icmpv6_type: say whether 135 or 136"),
+]
+
+
+@pytest.mark.parametrize(("written", "match"), NEEDS, ids=[str(written) for written, _ in NEEDS])
+def test_what_fields_need_is_added(written: Written, match: Match) -> None:
+    assert Match(**written) == match  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("written", "name", "mask"), MASKS, ids=[str(written) for written, *_ in MASKS])
+def test_masks_are_understood(written: Written, name: str, mask: int) -> None:
+    match = Match(**written)  # type: ignore[arg-type]
+    assert FIELDS[name].take(match.mask) == mask
+
+
+@pytest.mark.parametrize(("written", "problem"), REFUSED, ids=[str(written)[:60] for written, _ in REFUSED])
+def test_refusal_names_field_value_and_bound(written: Written, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Match(**written)  # type: ignore[arg-type]
+    assert problem in str(caught.value)
+
+
+def test_match_shows_its_fields_as_one_would_write_them() -> None:
+    match = Match(in_port=1, ipv4_dst="10.0.0.0/8", tcp_dst=(80, 0xFFF0), eth_src=1)
+    shown = repr(match)
+    assert shown == (
+        "Match(in_port=1, eth_src='00:00:00:00:00:01', eth_type=0x0800, ipv4_dst='10.0.0.0/8', "
+        "ip_proto=6, tcp_dst=(80, 0xfff0))"
+    )
+    assert eval(shown, {"Match": Match}) == match
