@@ -257,9 +257,10 @@ def test_deepest_actions_fit_the_depth_of_a_text() -> None:
 
 
 def test_too_deep_a_text_is_refused_where_it_becomes_so() -> None:
+    before = "meter(1)," * MAX_TEXT_DEPTH
     with pytest.raises(TextError, match=f"parentheses nested .* exceed the bound of {MAX_TEXT_DEPTH}") as caught:
-        parse_actions("clone(" * 1000)
-    assert caught.value.position == len("clone(") * (MAX_TEXT_DEPTH + 1) - 1
+        parse_actions(before + "clone(" * 1000)
+    assert caught.value.position == len(before) + len("clone(") * (MAX_TEXT_DEPTH + 1) - 1
 
 
 def test_too_long_a_text_is_refused() -> None:

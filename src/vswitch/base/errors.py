@@ -22,11 +22,11 @@ from __future__ import annotations
 __all__ = [
     "BusyError",
     "ConfigError",
-    "MachineError",
     "ExistsError",
     "KernelError",
     "LimitError",
     "LoadError",
+    "MachineError",
     "NotFoundError",
     "OverlapError",
     "PrivilegeError",
@@ -53,7 +53,11 @@ class TextError(ConfigError):
         self.position = position
         start = max(0, position - 20)
         excerpt = text[start : position + 20]
-        super().__init__(f"{problem} at character {position}: ...{excerpt!r}" if start else f"{problem} at character {position}: {excerpt!r}")
+        super().__init__(
+            f"{problem} at character {position}: ...{excerpt!r}"
+            if start
+            else f"{problem} at character {position}: {excerpt!r}"
+        )
 
 
 class OverlapError(ConfigError):

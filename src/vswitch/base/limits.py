@@ -9,7 +9,8 @@ MAX_ACTIONS = 64
 """Actions of one megaflow, nested ones included: bounds the time that one packet may take."""
 
 MAX_ACTION_DEPTH = 3
-"""Nesting of clone, sample and the like: each level is a device transmission inside another, of which the kernel allows 8."""
+"""Nesting of clone, sample and the like: each level is a device transmission inside another, of which the kernel
+allows 8."""
 
 MAX_USERDATA_BYTES = 64
 """User data of a userspace action: it is copied into each upcall."""

@@ -270,9 +270,7 @@ def _fields() -> dict[str, Field]:
         slot = SLOTS[slot_name]
         low, high = (int(bit) for bit in bit_range.split(":")) if bit_range else (0, slot.size * 8 - 1)
         groups = tuple((group, member) for group, _, member in (text.partition(".") for text in texts.split()))
-        fields[name] = Field(
-            name, slot, low, high - low + 1, KINDS[kind], groups, _NEEDS[needs], settable == "s", doc
-        )
+        fields[name] = Field(name, slot, low, high - low + 1, KINDS[kind], groups, _NEEDS[needs], settable == "s", doc)
     return fields
 
 
@@ -285,5 +283,3 @@ def field(name: str) -> Field:
         return FIELDS[name]
     except KeyError:
         raise ConfigError(f"no field is called {name!r} (docs/fields.md lists them)") from None
-
-

@@ -206,7 +206,8 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class CheckPacketLength:
-    """Execute `greater` if the frame is longer than `length` bytes (for a GSO packet: its longest segment), else `less_equal`."""
+    """Execute `greater` if the frame is longer than `length` bytes (for a GSO packet: its longest segment), else
+    `less_equal`."""
 
     length: int
     greater: tuple[Action, ...]

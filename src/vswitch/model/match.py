@@ -25,7 +25,8 @@ FieldValue = int | str | ipaddress.IPv4Address | ipaddress.IPv6Address | ipaddre
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What one packet looks like. Fields are attributes: `key.tcp_dst` is an int, zero where the packet has no such header."""
+    """What one packet looks like. Fields are attributes: `key.tcp_dst` is an int, zero where the packet has no such
+    header."""
 
     value: int
 
@@ -57,7 +58,8 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A set of keys: those with `key & mask == value`. Write it with fields: `Match(tcp_dst=80, ipv4_dst="10.0.0.0/8")`.
+    """A set of keys: those with `key & mask == value`. Write it with fields: `Match(tcp_dst=80,
+    ipv4_dst="10.0.0.0/8")`.
 
     A value is an int, text as docs/fields.md shows it, an `ipaddress` object, or a pair (value, mask).
     What a field needs is added: `tcp_dst` adds `ip_proto=6`, `ipv4_dst` adds `eth_type=0x0800`.

@@ -26,7 +26,8 @@ class FlowStats:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a program asks to be installed: packets in `match` get `actions`; of rules that overlap the highest `priority` wins.
+    """What a program asks to be installed: packets in `match` get `actions`; of rules that overlap the highest
+    `priority` wins.
 
     `priority` 0..65535. `idle_timeout_s`: removed after that long without a packet; `hard_timeout_s`: removed
     that long after it was installed; both in seconds, None for never.

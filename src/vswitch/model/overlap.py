@@ -1,7 +1,7 @@
 """Finding a rule that overlaps a new one, among rules of one priority.
 
-Two matches overlap if their values agree in the bits that both masks have. So for each pair of masks the common bits are
-what counts: each table of a mask keeps, for every other mask that was asked about, its values reduced to the common
+Two matches overlap if their values agree in the bits that both masks have. So for each pair of masks the common bits
+are what counts: each table of a mask keeps, for every other mask that was asked about, its values reduced to the common
 bits. Asking and adding cost one dictionary access for each other mask, whatever the number of rules; a table that is
 alone costs nothing but its set of values.
 

@@ -38,8 +38,8 @@ def actions_from_plain(plain: list[Any]) -> tuple[Action, ...]:
         if not isinstance(entry, list) or not entry or entry[0] not in _CLASSES:
             raise ConfigError(f"{entry!r} is not an action")
         cls = _CLASSES[entry[0]]
-        members = [actions_from_plain(m) if isinstance(m, list) else m for m in entry[1:]]
         if cls is model.Userspace:
-            members = [bytes.fromhex(m) for m in members]
-        found.append(cls(*members))
+            found.append(cls(bytes.fromhex(entry[1])))
+        else:
+            found.append(cls(*(actions_from_plain(m) if isinstance(m, list) else m for m in entry[1:])))
     return check_actions(found)

@@ -55,7 +55,8 @@ def crc32c(data: bytes) -> int:
 
 
 def crc32c_zero_tables() -> bytes:
-    """What the kernel needs to update an SCTP checksum without reading the payload: 17 tables of 32 words (little-endian).
+    """What the kernel needs to update an SCTP checksum without reading the payload: 17 tables of 32 words
+    (little-endian).
 
     Word b of table i is the CRC register that holds bit b alone, after 2^i zero bytes more. CRC32c is linear, so any
     register is the exclusive or of these. Reflected polynomial 0x82f63b78, as RFC 9260 appendix A has it.

@@ -9,6 +9,7 @@ written is read as the rule it shows; statistics and `ufid:` are stepped over. T
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from vswitch.fields import FIELDS
@@ -27,8 +28,6 @@ _FLAG_LETTERS = dict(zip(("syn", "fin", "psh", "rst", "urg", "ack", "ece", "cwr"
 _STATISTICS = ("packets", "bytes", "used", "age", "flags", "ufid", "dp", "offloaded")
 _STATISTIC = re.compile(rf"(?:{'|'.join(_STATISTICS)}):[^\s,]*")
 _SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
-_HEAD = {"priority": "priority", "idle_timeout": "idle_timeout_s", "hard_timeout": "hard_timeout_s"}
-"""What stands beside the match: name in the text -> attribute of a rule."""
 
 
 def format_megaflow(megaflow: Megaflow, names: Names = None, more: bool = False) -> str:
@@ -97,30 +96,37 @@ def megaflow_to_json(megaflow: Megaflow, names: Names = None) -> dict[str, Any]:
     }
 
 
+def _read_number(scanner: Scanner) -> int:
+    return scanner.number("a number")
+
+
+def _read_seconds(scanner: Scanner) -> float:
+    position = scanner.here()
+    text = scanner.atom("seconds")
+    if not _SECONDS.fullmatch(text):
+        raise scanner.fail(f"expected seconds, not {text!r}", position)
+    return float(text)
+
+
+_HEAD: dict[str, tuple[str, Callable[[Scanner], float]]] = {
+    "priority": ("priority", _read_number),
+    "idle_timeout": ("idle_timeout_s", _read_seconds),
+    "hard_timeout": ("hard_timeout_s", _read_seconds),
+}
+"""What stands beside the match: name in the text -> (attribute of a rule, how its value is read)."""
+
+
 def _read_item(scanner: Scanner, reader: MatchReader, head: dict[str, Any], position: int) -> None:
     word = scanner.word("a match group or 'actions:'")
-    attribute = _HEAD.get(word)
-    if attribute is None:
+    if word not in _HEAD:
         reader.read(word, position)
         return
+    attribute, read = _HEAD[word]
     if attribute in head:
         raise scanner.fail(f"{word} is given twice", position)
-    head[attribute] = scanner.single(lambda: _read_head(scanner, attribute), f"a value of {word}")
-
-
-def _read_head(scanner: Scanner, attribute: str) -> int | float:
-    position = scanner.here()
-    value: int | float
-    if attribute.endswith("_s"):
-        text = scanner.atom("seconds")
-        if not _SECONDS.fullmatch(text):
-            raise scanner.fail(f"expected seconds, not {text!r}", position)
-        value = float(text)
-    else:
-        value = scanner.number("a number")
+    head[attribute] = scanner.single(lambda: read(scanner), f"a value of {word}")
     with scanner.blame(position):
-        Rule(Match(), **{attribute: value})  # type: ignore[arg-type]  # the rule itself knows the bounds
-    return value
+        Rule(Match(), **{attribute: head[attribute]})  # the rule itself knows the bounds
 
 
 def _to_texts(name: str, value: int, mask: int, names: Names) -> dict[str, str]:

@@ -192,8 +192,8 @@ class FlowTable:
     def apply(self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False) -> list[int]:
         """Add rules and take flows (by slot) away; the slots of the new flows. All of it happens, or nothing does.
 
-        `atomic`: packets see all of it or nothing. ExistsError, OverlapError: a rule is there, or lies across another of
-        its priority, that is not taken away. TableFullError, LimitError: a bound would be passed.
+        `atomic`: packets see all of it or nothing. ExistsError, OverlapError: a rule is there, or lies across another
+        of its priority, that is not taken away. TableFullError, LimitError: a bound would be passed.
         """
         self._refuse_overlaps(add, remove)
         if self._reused and len({*self._priorities, *(rule.priority for rule in add)}) > 1:
@@ -228,7 +228,8 @@ class FlowTable:
         return any(rule.priority > lowest for rule in add)
 
     def _refuse_overlaps(self, add: Sequence[Rule], remove: Sequence[int]) -> None:
-        """OverlapError for two of one priority that some packet would fit both. Equal matches are found by the index."""
+        """OverlapError for two of one priority that some packet would fit both. Equal matches are found by the
+        index."""
         removed = {(r.match, r.priority) for r in map(self._rule_at, remove)} if remove else frozenset()
         by_priority: dict[int, set[int]] = {}
         for rule in add:

@@ -31,6 +31,7 @@ __all__ = [
     "VIEWS",
     "ControlCode",
     "ControlResult",
+    "UpcallOffset",
     "Verdict",
 ]
 
@@ -63,7 +64,8 @@ INJECTION = Struct("<IIIIIHHII4x48s")
 OP = Struct("<BBHIQQQ")
 """code, a8, a16, a32, value, mask, extra"""
 UPCALL = Struct("<IHBBIIQH")
-"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations (the rest of the record by offset)"""
+"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations (the rest of the record by
+offset)"""
 CONTROL = Struct("<IIIIIIQ")
 """code, count, mask, first, result, pad, now_ns"""
 
@@ -76,7 +78,8 @@ class DATAPATH:
     CONTROLLER: Final = 8
     INJECT_IFINDEX: Final = 12
     EXPLICIT_DROPS: Final = 16
-    STAGE_KEY: Final = EXPLICIT_DROPS + 256 * 8
+    CRC32C_ZEROS: Final = EXPLICIT_DROPS + 256 * 8
+    STAGE_KEY: Final = CRC32C_ZEROS + 17 * 32 * 4
     STAGE_ID: Final = STAGE_KEY + 208
     STAGE_RESULT: Final = STAGE_ID + 4 * STAGE
     MASKS: Final = STAGE_RESULT + 4 * STAGE

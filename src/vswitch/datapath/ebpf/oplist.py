@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import LimitError, TableFullError
@@ -184,7 +185,7 @@ class _Block:
 
     def place(self, actions: tuple[Action, ...]) -> int:
         """Append a list (its nested lists behind it); where it begins | its length << 32."""
-        ops: list[bytes | tuple[dict[str, int], dict[str, tuple[Action, ...]]]] = list(_flatten(actions))
+        ops = list(_flatten(actions))
         if len(ops) > MAX_STEPS:
             raise LimitError(f"actions compile to {len(ops)} steps, more than {MAX_STEPS}")
         begin = len(self.ops)
@@ -199,8 +200,12 @@ class _Block:
         return (self.at + begin) | len(ops) << 32
 
 
-def _flatten(actions: tuple[Action, ...]):  # type: ignore[no-untyped-def]
-    """One op, or (its members, its nested lists), after another."""
+_Nesting = tuple[dict[str, int], dict[str, tuple[Action, ...]]]
+"""Members of an op, and lists that it is to refer to."""
+
+
+def _flatten(actions: tuple[Action, ...]) -> Iterator[bytes | _Nesting]:  # noqa: C901 - a table of all actions
+    """One op, or what one is made from when its nested lists have places, after another."""
     longest = 0
     tunnel: list[SetField] = []
     for action in actions:
@@ -325,22 +330,23 @@ class Arena:
                     return Verdict.OUTPUT << 48 | port
                 case Drop(reason):
                     return Verdict.DROP << 48 | 1 << 32 | reason
-        held = self.held.get(actions)
-        if held is None:
-            held = self._store(actions)
+        return self.acquire_list(actions)
+
+    def acquire_list(self, actions: tuple[Action, ...]) -> int:
+        """As `acquire`, but always a list: what a packet that is sent down executes."""
+        held = self.held.get(actions) or self._store(actions)
         held.users += 1
         return held.word
 
     def _store(self, actions: tuple[Action, ...]) -> _Held:
         block, count = compile_list(actions, 0)
         ops = len(block) // OP.size
-        for place, (at, room) in enumerate(self.free):
-            if room >= ops:
-                break
-        else:
+        place = next((place for place, (_, room) in enumerate(self.free) if room >= ops), None)
+        if place is None:
             raise TableFullError(
-                f"no room for {ops} steps of actions: max_ops is {len(self.memory) // OP.size}, in {len(self.held)} lists"
+                f"no room for {ops} steps of actions: max_ops {len(self.memory) // OP.size} holds {len(self.held)} lists"
             )
+        at, room = self.free[place]
         self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []
         block, count = compile_list(actions, at)
         self.memory[at * OP.size : (at + ops) * OP.size] = block

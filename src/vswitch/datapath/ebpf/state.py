@@ -1,4 +1,5 @@
-"""The kernel's half of one datapath: maps and programs, pinned so that they outlive the process, and mapped into memory.
+"""The kernel's half of one datapath: maps and programs, pinned so that they outlive the process, and mapped into
+memory.
 
     /sys/fs/bpf/vswitch/NAME/maps/...       one pin for each map
                             /programs/...   vs_port, vs_inject, vs_control, vs_extract
@@ -22,13 +23,15 @@ from pathlib import Path
 from vswitch.base.errors import BusyError, ConfigError, ExistsError, MachineError, NotFoundError, PrivilegeError
 from vswitch.datapath.ebpf import bpf_syscall
 from vswitch.datapath.ebpf.bpf_syscall import SyscallProgram
-from vswitch.datapath.ebpf.compile import OBJECT
 from vswitch.datapath.ebpf.layout import CONTROL, DATAPATH, LAYOUT, MAX_MASKS, ControlCode
 from vswitch.datapath.ebpf.libbpf import ObjectFile
 from vswitch.datapath.ebpf.memory import SharedMap
 from vswitch.packet.checksum import crc32c_zero_tables
 
 __all__ = ["Options", "State", "datapath_names"]
+
+OBJECT = Path(__file__).parent / "vswitch.bpf.o"
+"""The compiled program; the wheel carries it, `make object` builds it."""
 
 MAX_NAME = 15
 """Characters of a datapath's name: its local port is a device of that name."""
@@ -50,8 +53,8 @@ _PROGRAMS = ("vs_port", "vs_inject", "vs_control", "vs_extract")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sizes of a datapath, fixed for its life. Memory is taken when it is made: for each flow 256 bytes, 32 bytes a stripe
-    (CPUs, 8 at most) and about 24 of index; for each CPU 64 bytes for each 8 cache entries.
+    """Sizes of a datapath, fixed for its life. Memory is taken when it is made: for each flow 256 bytes, 32 bytes a
+    stripe (CPUs, 8 at most) and about 24 of index; for each CPU 64 bytes for each 8 cache entries.
 
     max_flows: megaflows. max_masks: different masks (per priority), at most 1023. max_ports: ports at one time.
     max_ops: steps of action lists (32 bytes each); a list that is no single output takes about 2 + its actions + the
@@ -111,7 +114,9 @@ def datapath_names() -> list[str]:
 def check_name(name: str) -> str:
     """`name`, if a datapath can be called so."""
     if not 1 <= len(name) <= MAX_NAME or not name.isascii() or set(name) & set("/: .\t\n") or not name.isprintable():
-        raise ConfigError(f"datapath name {name!r} is not 1..{MAX_NAME} letters, digits or signs without / : . and blanks")
+        raise ConfigError(
+            f"datapath name {name!r} is not 1..{MAX_NAME} letters, digits or signs without / : . and blanks"
+        )
     return name
 
 
@@ -251,11 +256,12 @@ class State:
             for name, value in constants.items():
                 loaded.set_rodata(name, value.to_bytes(4, "little"))
             loaded.set_rodata("ipv6_sum_flag", _ipv6_sum_flag().to_bytes(8, "little"))
-            loaded.set_rodata("crc32c_zeros", crc32c_zero_tables())
             loaded.load()
             for number, name in enumerate(_TAIL_CALLED):
                 fd = loaded.program_fd(name)
-                bpf_syscall.map_update(loaded.map_fd("programs"), number.to_bytes(4, "little"), fd.to_bytes(4, "little"))
+                bpf_syscall.map_update(
+                    loaded.map_fd("programs"), number.to_bytes(4, "little"), fd.to_bytes(4, "little")
+                )
             for name in _MAPS:
                 self._pin("maps", name, loaded.map_fd(name))
             self._pin("maps", _STATE, loaded.map_fd(".bss"))
@@ -267,6 +273,8 @@ class State:
         words[DATAPATH.CONTROLLER // 4] = os.getpid()
         words[DATAPATH.INJECT_IFINDEX // 4] = inject_ifindex
         words.release()
+        tables = crc32c_zero_tables()
+        state.view[DATAPATH.CRC32C_ZEROS : DATAPATH.CRC32C_ZEROS + len(tables)] = tables
         state.close()
 
     def _pin(self, kind: str, name: str, fd: int) -> None:
@@ -296,7 +304,9 @@ class State:
         """Flow slots, the unused slot 0 included."""
         return self.memory["flows"].entries
 
-    def control(self, code: ControlCode, *, count: int = 0, mask: int = 0, first: int = 0, now_ns: int = 0) -> tuple[int, int]:
+    def control(
+        self, code: ControlCode, *, count: int = 0, mask: int = 0, first: int = 0, now_ns: int = 0
+    ) -> tuple[int, int]:
         """Run the control program on what is staged. Returns (result, first)."""
         if self._control is None:
             self._control = SyscallProgram(self.programs["vs_control"], CONTROL.size)

@@ -194,7 +194,7 @@ GLOBAL int hash_packet(struct __sk_buff *skb, __u32 seed)
 }
 
 /* One op. 0: go on, 1: the list is done. */
-static long step(__u32 i, struct run *run)
+static long step(UNUSED __u32 i, struct run *run)
 {
 	struct __sk_buff *skb = run->skb;
 	__u32 at = run->at, next = at + 1;

@@ -215,7 +215,7 @@ FUNCTION int take_out(__u32 id)
 	return result;
 }
 
-static long insert_step(__u32 i, void *unused)
+static long insert_step(__u32 i, UNUSED void *context)
 {
 	__u32 n = i & (STAGE - 1);
 
@@ -223,7 +223,7 @@ static long insert_step(__u32 i, void *unused)
 	return 0;
 }
 
-static long remove_step(__u32 i, void *unused)
+static long remove_step(__u32 i, UNUSED void *context)
 {
 	__u32 n = i & (STAGE - 1);
 

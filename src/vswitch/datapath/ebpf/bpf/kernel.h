@@ -21,6 +21,7 @@ typedef __u64 __be64;
 #define FUNCTION static __attribute__((noinline))
 /* Verified on its own, once, whatever its callers know: keeps the verifier's work small. */
 #define GLOBAL __attribute__((noinline))
+#define UNUSED __attribute__((unused))
 #define CORE __attribute__((preserve_access_index))
 
 #define likely(x) __builtin_expect(!!(x), 1)

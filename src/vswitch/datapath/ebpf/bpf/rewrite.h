@@ -12,9 +12,6 @@
 
 /* ---- SCTP: CRC32c, which no helper knows ---- */
 
-/* crc32c_zeros[i][b]: the CRC register that bit b becomes when 2^i zero bytes follow. Filled before loading. */
-const volatile __u32 crc32c_zeros[17][32] = {};
-
 /*
  * CRCs are linear: the difference that 4 changed bytes make at the end of the message is their own difference
  * pushed through the zero bytes that follow. So the checksum is updated without reading the payload.
@@ -30,7 +27,7 @@ INLINE __u32 crc32c_push(__u32 crc, __u32 zeros)
 #pragma clang loop unroll(disable)
 		for (int bit = 0; bit < 32; bit++)
 			if (crc >> bit & 1)
-				next ^= crc32c_zeros[i][bit];
+				next ^= dp.crc32c_zeros[i][bit];
 		crc = next;
 	}
 	return crc;

@@ -213,6 +213,9 @@ struct datapath {
 	__u32 controller;	/* process id of who holds the lock */
 	__u32 inject_ifindex;
 	__u64 explicit_drops[256];	/* by reason */
+	/* [i][b]: the CRC32c register that bit b becomes when 2^i zero bytes follow. No constant: the verifier would
+	 * follow each of them. */
+	__u32 crc32c_zeros[17][32];
 	__u64 stage_key[KEY_WORDS];
 	__u32 stage_id[STAGE];
 	__u32 stage_result[STAGE];	/* enum control_result, or the slot that was there | 1 << 31 */

@@ -1,4 +1,4 @@
-"""Matches written with fields: what is understood, what is added, and what is refused and how."""
+"""Matches written with fields, and keys read by them: what is understood, what is added, what is refused and how."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 
 from vswitch.base.errors import ConfigError
-from vswitch.fields import FIELDS
-from vswitch.model.match import Match
+from vswitch.fields import FIELDS, KEY_BYTES
+from vswitch.model.match import Key, Match
 
 Written = dict[str, object]
 
@@ -51,6 +51,8 @@ MASKS: list[tuple[Written, str, int]] = [
     ({"ipv4_dst": "10.0.0.0/8"}, "ipv4_dst", 0xFF000000),
     ({"ipv4_dst": "10.0.0.0/255.0.0.0"}, "ipv4_dst", 0xFF000000),
     ({"ipv4_dst": IPv4Network("10.0.0.0/8")}, "ipv4_dst", 0xFF000000),
+    ({"ipv4_dst": "10.0.0.1/32"}, "ipv4_dst", 0xFFFFFFFF),
+    ({"ipv6_dst": "::1/128"}, "ipv6_dst", (1 << 128) - 1),
     ({"ipv4_dst": "0.0.0.0/0"}, "ipv4_dst", 0),
     ({"ipv6_dst": IPv6Network("2001:db8::/32")}, "ipv6_dst", 0xFFFFFFFF << 96),
     ({"eth_dst": "01:00:00:00:00:00/01:00:00:00:00:00"}, "eth_dst", 1 << 40),
@@ -112,6 +114,76 @@ def test_refusal_names_field_value_and_bound(written: Written, problem: str) -> 
     with pytest.raises(ConfigError) as caught:
         Match(**written)  # type: ignore[arg-type]
     assert problem in str(caught.value)
+
+
+# match, the fields that it is taken to constrain
+NAMED = [
+    (bits(tcp_dst=80, ip_proto=6), {"ip_proto": (6, 0xFF), "tcp_dst": (80, 0xFFFF)}),
+    (bits(udp_dst=80, ip_proto=17), {"ip_proto": (17, 0xFF), "udp_dst": (80, 0xFFFF)}),
+    (
+        bits(icmpv4_type=8, ip_proto=1, eth_type=0x0800),
+        {"eth_type": (0x0800, 0xFFFF), "ip_proto": (1, 0xFF), "icmpv4_type": (8, 0xFF)},
+    ),
+    (bits(arp_spa=1, eth_type=0x0806), {"eth_type": (0x0806, 0xFFFF), "arp_spa": (1, 0xFFFFFFFF)}),
+    (bits(ipv4_src=1, eth_type=0x0800), {"eth_type": (0x0800, 0xFFFF), "ipv4_src": (1, 0xFFFFFFFF)}),
+    (bits(udp_dst=80), {"tcp_dst": (80, 0xFFFF)}),
+    (
+        bits(arp_spa=1, eth_type=0x8847),
+        {
+            "eth_type": (0x8847, 0xFFFF),
+            "mpls_label": (0, 0xFFFFF),
+            "mpls_tc": (0, 7),
+            "mpls_bos": (0, 1),
+            "mpls_ttl": (1, 0xFF),
+        },
+    ),
+    (Match(eth_type=(0x0806, 0x0FFF)), {"eth_type": (0x0806, 0x0FFF)}),
+]
+
+
+@pytest.mark.parametrize(("match", "fields"), NAMED, ids=[str(list(fields)) for _, fields in NAMED])
+def test_bits_go_by_the_name_that_the_rest_of_the_match_gives_them(
+    match: Match, fields: dict[str, tuple[int, int]]
+) -> None:
+    assert match.fields() == fields
+
+
+def test_exact_match_holds_the_fields_and_what_they_need_and_nothing_else() -> None:
+    key = Key(Match(tcp_dst=80, ipv4_src=1, in_port=7).value)
+    assert Match.exact(key, "tcp_dst") == bits(tcp_dst=80, ip_proto=6, eth_type=0x0800)
+    assert Match.exact(key) == Match()
+
+
+def test_key_has_its_fields_as_attributes() -> None:
+    key = Key(Match(tcp_dst=80, ipv4_src="10.0.0.1").value)
+    assert (key.tcp_dst, key.ipv4_src, key.udp_dst, key.vlan_vid) == (80, 0x0A000001, 80, 0)
+    with pytest.raises(AttributeError, match="a key has no field 'tcp_port'"):
+        _ = key.tcp_port
+
+
+def test_key_knows_which_headers_the_packet_has() -> None:
+    key = Key(Match(tcp_dst=80, ipv4_src="10.0.0.1").value)
+    assert [name for name in ("tcp_dst", "udp_dst", "ipv4_src", "arp_spa", "in_port", "vlan_vid") if key.has(name)] == [
+        "tcp_dst",
+        "ipv4_src",
+        "in_port",
+    ]
+    assert not Key(bits(tcp_dst=80, ip_proto=6, eth_type=0x0806).value).has("tcp_dst")
+
+
+def test_key_shows_what_the_packet_has() -> None:
+    assert repr(Key(Match(tcp_dst=80, ipv4_src="10.0.0.1").value)) == (
+        "Key(eth_type=0x0800, ipv4_src=10.0.0.1, ip_proto=6, tcp_dst=80)"
+    )
+
+
+def test_key_has_the_bytes_of_the_kernel() -> None:
+    key = Key(Match(in_port=1, eth_dst="02:00:00:00:00:01").value)
+    data = key.to_bytes()
+    assert len(data) == KEY_BYTES
+    assert data[:14] == bytes.fromhex("01000000 00000000 020000000001")
+    assert not any(data[14:])
+    assert Key.from_bytes(data) == Key.from_bytes(memoryview(data)) == key
 
 
 def test_match_shows_its_fields_as_one_would_write_them() -> None:

@@ -1,0 +1,443 @@
+"""`Datapath`: one virtual switch in the kernel, and everything a program does with it.
+
+The kernel keeps it: traffic goes on flowing by the installed megaflows when the process ends, also by `kill -9`, and
+the next process finds it again by name. One process at a time controls it; any number may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import select
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from vswitch.api.flows import Flows, Transaction
+from vswitch.api.meters import Meters
+from vswitch.api.ports import Ports
+from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
+from vswitch.base.errors import BusyError, ConfigError, ExistsError, NotFoundError, VswitchError
+from vswitch.datapath.ebpf import attach
+from vswitch.datapath.ebpf.flows import FlowTable
+from vswitch.datapath.ebpf.injection import Injector
+from vswitch.datapath.ebpf.layout import COUNTERS
+from vswitch.datapath.ebpf.netdev import Netdev
+from vswitch.datapath.ebpf.ports import INJECT_SLOT, PortTable, hidden_name
+from vswitch.datapath.ebpf.state import Options, State, check_name, datapath_names
+from vswitch.model.actions import Action, check_actions
+from vswitch.model.match import Key
+from vswitch.model.port import PortEvent, PortKind
+from vswitch.model.upcall import Offload, UpcallReason
+
+__all__ = ["Datapath", "DatapathStats", "UnexpectedUpcallError"]
+
+logger = logging.getLogger("vswitch")
+
+LOCAL_PORT = 0
+"""Number of the port by which the host itself is on the switch."""
+
+EXPIRY_INTERVAL_S = 0.2
+"""How often the loops look for timeouts: a megaflow outlives its timeout by at most so much."""
+
+
+class UnexpectedUpcallError(VswitchError):
+    """Strict mode: a packet missed, although the rules were meant to cover all that can come."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathStats:
+    """Since the datapath was made: lookups that `hit` (of these `cache_hits` by the cache), packets that `missed`, of
+    these sent up (`upcalls`) or `lost`; `masks_tried`: index probes of those that the cache did not have. `flows` and
+    `masks` now."""
+
+    hit: int
+    missed: int
+    lost: int
+    upcalls: int
+    cache_hits: int
+    masks_tried: int
+    flows: int
+    masks: int
+
+
+class Datapath:
+    """A virtual switch in the kernel.
+
+    `Datapath.create(name)` makes one, `Datapath.open(name)` finds one again. As a context manager, one that was created
+    is deleted at the end of the block unless `keep()` was called; one that was opened is closed.
+    """
+
+    def __init__(self, state: State, *, created: bool, controlled: bool, options: Options) -> None:
+        self._state = state
+        self._created = created
+        self._kept = False
+        self._options = options
+        self._controlled = controlled
+        self._flow_table = FlowTable(state, options.max_masks, controlled)
+        self._port_table = PortTable(state, controlled)
+        self._injector: Injector | None = None
+        self._upcalls: Upcalls | None = None
+        self._closed = False
+        self._stop = False
+        self._port_callbacks: list[Callable[[PortEvent], None]] = []
+        self._miss_handler: Callable[[Miss], Answer] | None = None
+        self._next_expiry = 0.0
+        self.flows = Flows(self._flow_table)
+        self.flows.on_removal = self._forget_recent
+        self.ports = Ports(self._port_table)
+        self.meters = Meters(state)
+
+    # ---- making, finding, removing
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        ports: Iterable[str] = (),
+        local: bool = True,
+        exist_ok: bool = False,
+        options: Options | None = None,
+        **sizes: int,
+    ) -> Datapath:
+        """Make a datapath with the devices `ports` as its ports 1, 2, ...
+
+        `local`: with an internal port 0, a device called `name`, by which the host is on the switch. `exist_ok`: take
+        over one that is there already, with its flows (ports that it lacks are added). `sizes`: members of `Options`,
+        such as `max_flows=1_000_000`. ExistsError, NotFoundError (a device), PrivilegeError, KernelError, LoadError.
+        """
+        if options is not None and sizes:
+            raise ConfigError("give either options or single sizes, not both")
+        options = options or Options(**sizes)
+        if exist_ok and name in datapath_names():
+            datapath = cls.open(name)
+            datapath._created = True
+        else:
+            datapath = cls._make(name, local, options)
+        try:
+            for device in ports:
+                if device not in datapath.ports:
+                    datapath.ports.add(device)
+        except BaseException:
+            if not exist_ok:
+                datapath._delete()
+            raise
+        return datapath
+
+    @classmethod
+    def _make(cls, name: str, local: bool, options: Options) -> Datapath:
+        check_name(name)
+        if name in datapath_names():
+            raise ExistsError(f"datapath {name} exists already")
+        inject, far = hidden_name("vsi", name), hidden_name("vsj", name)
+        with Netdev() as devices:
+            with contextlib.suppress(NotFoundError):  # left by a run that was killed while it made one
+                devices.delete(inject)
+            device, _ = devices.create_veth(inject, far, mtu=65535)
+            datapath = None
+            try:
+                for end in (inject, far):
+                    devices.silence(end)
+                devices.set_up(inject)
+                state = State.create(name, options, device.ifindex)
+                try:
+                    attach.attach(
+                        device.ifindex, "egress", state.programs["vs_inject"],
+                        owner=name, pin=state.folder / "links" / INJECT_SLOT,
+                    )  # fmt: skip
+                    datapath = cls(state, created=True, controlled=True, options=options)
+                    if local:
+                        datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False)
+                except BaseException:
+                    if datapath is not None:
+                        datapath.close()
+                    state.remove()
+                    raise
+            except BaseException:
+                devices.delete(inject)
+                raise
+        return datapath
+
+    @classmethod
+    def open(cls, name: str, *, control: bool = True) -> Datapath:
+        """Find a datapath again, with ports, flows and counters. `control=False`: only to read, beside the process that
+        controls it. NotFoundError, BusyError."""
+        state = State.open(name, control=control)
+        try:
+            options = Options(
+                max_flows=state.flow_slots - 1,
+                max_ports=state.memory["port_infos"].entries,
+                max_meters=state.memory["meters"].entries,
+            )
+            return cls(state, created=False, controlled=control, options=options)
+        except BaseException:
+            state.close()
+            raise
+
+    @staticmethod
+    def list() -> list[str]:
+        """Names of the datapaths on this machine."""
+        return datapath_names()
+
+    @staticmethod
+    def delete(name: str) -> None:
+        """Remove a datapath and all that was made for it. NotFoundError, BusyError."""
+        Datapath.open(name)._delete()
+
+    def _delete(self) -> None:
+        self._close_upcalls()
+        for port in list(self._port_table):
+            with contextlib.suppress(NotFoundError):
+                self._port_table.remove(port.number)
+        name, state = self._state.name, self._state
+        self._close_rooms()
+        with Netdev() as devices, contextlib.suppress(NotFoundError):
+            devices.delete(hidden_name("vsi", name))
+        state.remove()
+
+    def keep(self) -> None:
+        """Leave the datapath in the kernel when the `with` block that created it ends."""
+        self._kept = True
+
+    def close(self) -> None:
+        """End control; traffic goes on by the installed megaflows."""
+        if not self._closed:
+            self._close_upcalls()
+            self._close_rooms()
+            self._state.close()
+
+    def _close_rooms(self) -> None:
+        if self._injector is not None:
+            self._injector.close()
+            self._injector = None
+        self._port_table.close()
+        self._closed = True
+
+    def _close_upcalls(self) -> None:
+        if self._upcalls is not None:
+            self._upcalls.close()
+            self._upcalls = None
+
+    def __enter__(self) -> Datapath:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._closed:
+            return
+        if self._created and not self._kept:
+            self._delete()
+        else:
+            self.close()
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._state.name
+
+    def __repr__(self) -> str:
+        return f"Datapath({self.name!r}, ports={len(self.ports)}, flows={len(self.flows)})"
+
+    # ---- reading
+
+    def stats(self) -> DatapathStats:
+        """Counters of the whole datapath, over all CPUs."""
+        memory = self._state.memory["counters"].view
+        rows = [COUNTERS.unpack_from(memory, stripe * COUNTERS.size) for stripe in range(self._state.stripes)]
+        cache_hits, mask_hits, masks_tried, missed, lost, upcalls = (sum(column) for column in zip(*rows, strict=True))
+        masks = self.flows.masks
+        flows = sum(count for _, _, count in masks)
+        return DatapathStats(cache_hits + mask_hits, missed, lost, upcalls, cache_hits, masks_tried, flows, len(masks))
+
+    @property
+    def upcall_stats(self) -> UpcallStats:
+        """What became of upcalls in this process."""
+        return self._upcalls.stats if self._upcalls is not None else UpcallStats()
+
+    # ---- changing
+
+    def transaction(self) -> Transaction:
+        """Changes to the megaflows that packets see all at once."""
+        self._need_control("a transaction")
+        return Transaction(self.flows)
+
+    def execute(
+        self,
+        packet: bytes,
+        actions: Action | Iterable[Action] | None = None,
+        *,
+        in_port: int = 0,
+        offload: Offload | None = None,
+    ) -> None:
+        """Send a frame into the datapath as if it had come in by `in_port`: execute `actions` on it, or look it up if
+        there are none (one that misses then is dropped and counted, and does not come up)."""
+        self._need_control("execute")
+        if not 14 <= len(packet) <= 65549:
+            raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+        header = (offload or Offload()).header
+        look = (in_port, 0, 0, 0, 0, 0, bytes(48))
+        injector = self._the_injector()
+        if actions is None:
+            injector.send(injector.entry(look), packet, header)
+            return
+        listed = check_actions((actions,) if isinstance(actions, Action) else actions)
+        if not listed:
+            return
+        arena = self._flow_table.arena
+        word = arena.acquire_list(listed)
+        try:
+            injector.send(injector.entry(look, word), packet, header)
+        finally:
+            injector.forget(look, word)
+            arena.release(word)
+
+    def _the_injector(self) -> Injector:
+        if self._injector is None:
+            self._injector = Injector(self._state, hidden_name("vsi", self.name))
+        return self._injector
+
+    def _need_control(self, what: str) -> None:
+        if not self._controlled:
+            raise BusyError(f"{what} needs control of datapath {self.name}, which was opened for reading")
+        if self._closed:
+            raise ConfigError(f"datapath {self.name} is closed")
+
+    def _forget_recent(self) -> None:
+        if self._upcalls is not None:
+            self._upcalls.forget_recent()
+
+    # ---- upcalls
+
+    def start_upcalls(self) -> Upcalls:
+        """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
+        self._need_control("taking upcalls")
+        if self._upcalls is None:
+            self._upcalls = Upcalls(
+                self._state, self._flow_table, self._port_table, self._the_injector(), self._options.port_quota_bytes
+            )
+        return self._upcalls
+
+    def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:
+        """Let `handler` answer what comes up (decorator); `run` calls it. It returns a rule or (match, actions) to be
+        installed, or None if it answered by the miss's own methods."""
+        self._miss_handler = handler
+        return handler
+
+    def on_port_event(self, callback: Callable[[PortEvent], None]) -> Callable[[PortEvent], None]:
+        """Call `callback` when something happens to a port (decorator)."""
+        self._port_callbacks.append(callback)
+        return callback
+
+    def run(self, *, timeout_s: float | None = None, strict: bool = False) -> None:
+        """Answer upcalls with the handler that `on_miss` was given, follow ports and expire megaflows, until `stop`
+        is called or `timeout_s` is over. `strict`: UnexpectedUpcallError for the first miss, for rule sets that are
+        meant to be complete."""
+        upcalls = self.start_upcalls()
+        handler = _refuse if strict else (self._miss_handler or _drop)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._stop = False
+        while not self._stop and self._wait(upcalls, deadline):
+            if strict:
+                for miss in upcalls.misses():
+                    if miss.reason is UpcallReason.MISS:
+                        _refuse(miss)
+                    elif self._miss_handler is not None and (answer := self._miss_handler(miss)) is not None:
+                        apply_answer(miss, answer)
+            else:
+                upcalls.handle(handler)
+
+    def stop(self) -> None:
+        """Let `run`, `misses` and their like end after the batch that they are at."""
+        self._stop = True
+
+    def misses(self, timeout_s: float | None = None) -> Iterator[Miss]:
+        """What comes up, one after another, until `stop` is called or `timeout_s` is over. Answers are carried out a
+        batch at a time: when no more packets wait, or after 256."""
+        upcalls = self.start_upcalls()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._stop = False
+        while not self._stop and self._wait(upcalls, deadline):
+            yield from upcalls.misses()
+
+    def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
+        """Wait for packets, ports and the next expiry. False when the deadline has passed."""
+        now = time.monotonic()
+        self._expire(now)
+        limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
+        readable, _, _ = select.select([upcalls.fileno(), self._port_table.fileno()], [], [], max(limit - now, 0))
+        if self._port_table.fileno() in readable:
+            self._follow_ports()
+        return deadline is None or time.monotonic() < deadline
+
+    def _expire(self, now: float) -> None:
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRY_INTERVAL_S
+            self.flows.expire()
+
+    def _follow_ports(self) -> None:
+        for event in self._port_table.events():
+            logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
+            for callback in self._port_callbacks:
+                callback(event)
+
+    # ---- upcalls, on asyncio
+
+    async def async_misses(self) -> AsyncIterator[Miss]:
+        """As `misses`, on the running event loop."""
+        upcalls = self.start_upcalls()
+        self._stop = False
+        while not self._stop:
+            await self._async_wait(upcalls)
+            for miss in upcalls.misses():
+                yield miss
+
+    async def serve(self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None) -> None:
+        """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
+        Packets that come while one is being looked at wait in the ring, in order."""
+        upcalls = self.start_upcalls()
+        handler = handler or self._miss_handler or _drop
+        self._stop = False
+        while not self._stop:
+            await self._async_wait(upcalls)
+            for miss in upcalls.misses():
+                try:
+                    answer = handler(miss)
+                    if isinstance(answer, Awaitable):
+                        answer = await answer
+                    if answer is not None:
+                        apply_answer(miss, answer)
+                except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
+                    upcalls.failed(miss, problem)
+
+    async def _async_wait(self, upcalls: Upcalls) -> None:
+        loop = asyncio.get_running_loop()
+        self._expire(time.monotonic())
+        happened = loop.create_future()
+
+        def wake() -> None:
+            if not happened.done():
+                happened.set_result(None)
+
+        loop.add_reader(upcalls.fileno(), wake)
+        loop.add_reader(self._port_table.fileno(), wake)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(happened, EXPIRY_INTERVAL_S)
+        finally:
+            loop.remove_reader(upcalls.fileno())
+            loop.remove_reader(self._port_table.fileno())
+        self._follow_ports()
+
+
+def _drop(_miss: Miss) -> Answer:
+    """What comes up and nobody asked for."""
+    return None
+
+
+def _refuse(miss: Miss) -> Answer:
+    key: Key = miss.key
+    raise UnexpectedUpcallError(f"a packet from port {miss.port} matches no megaflow: {key!r}")

@@ -1,0 +1,225 @@
+"""`dp.flows`: the megaflows of a datapath, as a program sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+
+from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
+from vswitch.datapath.ebpf.flows import FlowTable
+from vswitch.model.actions import Action
+from vswitch.model.match import Match
+from vswitch.model.megaflow import Megaflow, Rule
+from vswitch.model.reach import unreachable
+
+__all__ = ["Flows", "Transaction"]
+
+Actions = Action | Iterable[Action]
+
+
+def make_rule(
+    match: Match | Rule,
+    actions: Actions = (),
+    priority: int = 0,
+    idle_timeout_s: float | None = None,
+    hard_timeout_s: float | None = None,
+) -> Rule:
+    """A rule from its parts; one that is a rule already stays."""
+    if isinstance(match, Rule):
+        return match
+    listed = (actions,) if isinstance(actions, Action) else tuple(actions)
+    return Rule(match, listed, priority, idle_timeout_s, hard_timeout_s)
+
+
+class Flows:
+    """Add, change, remove and read megaflows. Whatever changes them is done when the call returns: no packet sees the
+    old rule any more. All raise BusyError on a datapath that was opened for reading."""
+
+    def __init__(self, table: FlowTable) -> None:
+        self._table = table
+        self.on_removal: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return sum(count for _, _, count in self._table.masks)
+
+    def __iter__(self) -> Iterator[Megaflow]:
+        return self.dump()
+
+    @property
+    def masks(self) -> list[tuple[Match, int, int]]:
+        """(mask, priority, megaflows under it), highest priority first."""
+        return self._table.masks
+
+    # ---- changing
+
+    def add(
+        self,
+        match: Match | Rule,
+        actions: Actions = (),
+        *,
+        priority: int = 0,
+        idle_timeout_s: float | None = None,
+        hard_timeout_s: float | None = None,
+    ) -> Rule:
+        """Install one. ExistsError: one with this match and priority is there. OverlapError: another of this priority
+        would take some of the same packets. TableFullError: max_flows, max_masks or max_ops is reached."""
+        rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
+        self._table.apply([rule])
+        return rule
+
+    def add_many(self, rules: Iterable[Rule]) -> int:
+        """Install many, all or none; quicker than one by one. Packets may see some before others. How many."""
+        return len(self._table.apply(list(rules)))
+
+    def put(
+        self,
+        match: Match | Rule,
+        actions: Actions = (),
+        *,
+        priority: int = 0,
+        idle_timeout_s: float | None = None,
+        hard_timeout_s: float | None = None,
+    ) -> Rule:
+        """Install one, or change the one that is there."""
+        rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
+        try:
+            self._table.apply([rule])
+        except ExistsError:
+            self._table.modify(self._table.find(rule.match, rule.priority), rule)
+        return rule
+
+    def modify(
+        self,
+        match: Match | Rule,
+        actions: Actions = (),
+        *,
+        priority: int = 0,
+        idle_timeout_s: float | None = None,
+        hard_timeout_s: float | None = None,
+    ) -> Rule:
+        """Other actions for the one with exactly this match and priority; it keeps counting. NotFoundError."""
+        rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
+        self._table.modify(self._table.find(rule.match, rule.priority), rule)
+        return rule
+
+    def delete(self, match: Match | Rule, priority: int = 0) -> Megaflow:
+        """Remove the one with exactly this match and priority; it is returned with its last statistics.
+        NotFoundError."""
+        rule = make_rule(match, (), priority)
+        slot = self._table.find(rule.match, rule.priority)
+        return self._remove([slot])[0]
+
+    def delete_many(self, rules: Iterable[Rule]) -> list[Megaflow]:
+        """Remove many at once, those that are there; they are returned with their last statistics."""
+        slots = []
+        for rule in rules:
+            try:
+                slots.append(self._table.find(rule.match, rule.priority))
+            except NotFoundError:
+                continue
+        return self._remove(slots)
+
+    def flush(self) -> int:
+        """Remove all; how many there were."""
+        slots = self._table.slots()
+        if slots:
+            self._table.apply([], slots)
+            self.on_removal()
+        return len(slots)
+
+    def expire(self, now_ns: int | None = None) -> list[Megaflow]:
+        """Remove those whose idle or hard timeout is over (`now_ns`: CLOCK_MONOTONIC). `run` and `misses` do so by
+        themselves."""
+        return self._remove(self._table.expired(time.monotonic_ns() if now_ns is None else now_ns))
+
+    def _remove(self, slots: Sequence[int]) -> list[Megaflow]:
+        if not slots:
+            return []
+        flows = [self._table.read(slot) for slot in slots]
+        self._table.apply([], slots)
+        self.on_removal()
+        return [flow.with_stats(self._table.stats(slot)) for flow, slot in zip(flows, slots, strict=True)]
+
+    def replace(self, rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
+        """Make the megaflows exactly these, in one step: every packet sees the rules before it or those after it,
+        never some of each. Those that stay the same keep their statistics. Returns rules that no packet can reach,
+        each with the one that hides it. On error nothing changes."""
+        with Transaction(self) as transaction:
+            transaction.flush()
+            for rule in rules:
+                transaction.add(rule)
+        return transaction.unreachable
+
+    # ---- reading
+
+    def get(self, match: Match | Rule, priority: int = 0) -> Megaflow:
+        """The one with exactly this match and priority. NotFoundError."""
+        rule = make_rule(match, (), priority)
+        return self._table.read(self._table.find(rule.match, rule.priority))
+
+    def dump(self, within: Match | None = None) -> Iterator[Megaflow]:
+        """All of them, or those whose packets are all in `within`."""
+        for flow in self._table.dump():
+            if within is None or within.covers(flow.match):
+                yield flow
+
+
+class Transaction:
+    """Changes that packets see all at once. `with dp.transaction() as t: t.delete(...); t.add(...)`: they happen when
+    the block ends, and not at all if it raises, or if one of them is impossible."""
+
+    def __init__(self, flows: Flows) -> None:
+        self._flows = flows
+        self._add: dict[tuple[Match, int], Rule] = {}
+        self._remove: set[tuple[Match, int]] = set()
+        self._flush = False
+        self.unreachable: list[tuple[Rule, Rule]] = []
+
+    def add(self, match: Match | Rule, actions: Actions = (), *, priority: int = 0, **timeouts: float | None) -> None:
+        """Install one. ConfigError if the transaction has one with this match and priority already."""
+        rule = make_rule(match, actions, priority, **timeouts)
+        if (rule.match, rule.priority) in self._add:
+            raise ConfigError(f"the transaction adds {rule.match!r} of priority {rule.priority} twice")
+        self._add[rule.match, rule.priority] = rule
+
+    def delete(self, match: Match | Rule, priority: int = 0) -> None:
+        """Remove the one with exactly this match and priority."""
+        rule = make_rule(match, (), priority)
+        if self._add.pop((rule.match, rule.priority), None) is None:
+            self._remove.add((rule.match, rule.priority))
+
+    def flush(self) -> None:
+        """Remove all that are there, and what the transaction has added so far."""
+        self._flush = True
+        self._add.clear()
+        self._remove.clear()
+
+    def commit(self) -> None:
+        """Do it. NotFoundError: one to remove is not there; else as `Flows.add`."""
+        table = self._flows._table
+        add = dict(self._add)
+        remove: list[int] = []
+        if self._flush:
+            for slot in table.slots():
+                flow = table.read(slot)
+                if add.get((flow.match, flow.priority)) == flow.rule:
+                    del add[flow.match, flow.priority]
+                else:
+                    remove.append(slot)
+        else:
+            remove = [table.find(match, priority) for match, priority in self._remove]
+        self.unreachable = unreachable(self._add.values())
+        if add or remove:
+            table.apply(list(add.values()), remove, atomic=True)
+        if remove:
+            self._flows.on_removal()
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()

@@ -1,0 +1,83 @@
+"""`dp.meters`: bounds on rates, which the action `Meter(number)` enforces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vswitch.base.errors import ConfigError, NotFoundError
+from vswitch.datapath.ebpf.layout import METER
+from vswitch.datapath.ebpf.state import State
+
+__all__ = ["MeterInfo", "Meters"]
+
+_SCALE = 10
+"""The kernel counts in 2^-10 ns, so that the time of a byte at 100 Gbit/s is not rounded away."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterInfo:
+    """A meter: `rate` in kbit/s or packets/s (`unit` "kbps" or "pktps"), `burst` in kbit or packets, and what it
+    saw."""
+
+    number: int
+    rate: int
+    unit: str
+    burst: float
+    packets: int = 0
+    bytes: int = 0
+    dropped_packets: int = 0
+    dropped_bytes: int = 0
+
+
+class Meters:
+    """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes."""
+
+    def __init__(self, state: State) -> None:
+        self._memory = state.memory["meters"].view
+        self._count = state.memory["meters"].entries
+
+    def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
+        """Make or change meter `id`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
+        packets that may pass at once after a pause, by default a tenth of a second's worth, at least one packet."""
+        self._check(number)
+        if not isinstance(rate, int) or not 1 <= rate <= 10**9:
+            raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{10**9}")
+        if unit not in ("kbps", "pktps"):
+            raise ConfigError(f"meter {number}: unit {unit!r} is neither kbps nor pktps")
+        least = 1 if unit == "pktps" else 12.0
+        burst = max(rate / 10, least) if burst is None else burst
+        if not 0 < burst <= 10**9:
+            raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{10**9}")
+        second = 10**9 << _SCALE
+        per_packet = second // rate if unit == "pktps" else 0
+        per_byte = 8 * second // (rate * 1000) if unit == "kbps" else 0
+        window = min(int(burst * second) // rate, (1 << 62) - 1)
+        METER.pack_into(self._memory, number * METER.size, 0, per_packet, per_byte, max(window, 1), 0, 0, 0, 0)
+
+    def delete(self, number: int) -> None:
+        """Remove meter `id`: its packets pass from now on. NotFoundError if there is none."""
+        self.get(number)
+        METER.pack_into(self._memory, number * METER.size, *[0] * 8)
+
+    def get(self, number: int) -> MeterInfo:
+        """Meter `id` and what it has counted. NotFoundError if there is none."""
+        self._check(number)
+        _, per_packet, per_byte, window, *counted = METER.unpack_from(self._memory, number * METER.size)
+        if not window:
+            raise NotFoundError(f"meter {number} does not exist")
+        second = 10**9 << _SCALE
+        if per_packet:
+            rate, unit = round(second / per_packet), "pktps"
+        else:
+            rate, unit = round(8 * second / per_byte / 1000), "kbps"
+        return MeterInfo(number, rate, unit, round(window * rate / second, 3), *counted)
+
+    def list(self) -> list[MeterInfo]:
+        """All meters."""
+        return [
+            self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[3]
+        ]
+
+    def _check(self, number: int) -> None:
+        if not isinstance(number, int) or not 0 <= number < self._count:
+            raise ConfigError(f"meter {id!r} is outside 0..{self._count - 1} (max_meters)")

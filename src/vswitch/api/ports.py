@@ -1,0 +1,66 @@
+"""`dp.ports`: the ports of a datapath, as a program sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vswitch.datapath.ebpf.ports import PortTable
+from vswitch.model.port import Port, PortEvent, PortKind, PortStats
+
+__all__ = ["Ports"]
+
+
+class Ports:
+    """Iterate over ports, look one up by number or name, add and remove them while traffic runs."""
+
+    def __init__(self, table: PortTable) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[Port]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, which: int | str) -> Port:
+        return self._table.get(which)
+
+    def __contains__(self, which: object) -> bool:
+        return any(which in (port.number, port.name) for port in self._table)
+
+    def add(
+        self,
+        name: str,
+        number: int | None = None,
+        *,
+        kind: PortKind | str = PortKind.SYSTEM,
+        peer_redirect: bool = False,
+    ) -> Port:
+        """Make device `name` a port, under `number` or the lowest free one from 1 on.
+
+        `kind`: "system" for a device that exists, "internal" or "tap" for one to be made, which goes with the port.
+        `peer_redirect`: for a veth whose other end is in another network namespace, hand packets straight to that
+        end. It is faster, but they pass neither qdiscs nor captures nor counters of the near end.
+        NotFoundError: no such device; ExistsError: the device or number is a port already; TableFullError: max_ports.
+        """
+        return self._table.add(name, number, PortKind(kind), peer_redirect)
+
+    def remove(self, which: int | str) -> Port:
+        """Take the port of that number or name away. NotFoundError if there is none."""
+        return self._table.remove(which)
+
+    def stats(self, which: int | str) -> PortStats:
+        """What the port has counted since it was added."""
+        return self._table.stats(which)
+
+    def events(self) -> list[PortEvent]:
+        """What happened to devices of ports since the last call. `run` and `misses` follow events by themselves."""
+        return self._table.events()
+
+    def names(self) -> dict[int, str]:
+        """Number -> name, for texts."""
+        return {port.number: port.name for port in self}
+
+    def numbers(self) -> dict[str, int]:
+        """Name -> number, for texts."""
+        return {port.name: port.number for port in self}

@@ -1,0 +1,381 @@
+"""Packets that came up, and what a program answers.
+
+The kernel writes them into a ring; here they are taken in batches. For a batch: ask about each packet that no rule of
+this batch takes already, install all rules at once, send all packets down in order, and only then give the ring back
+to the kernel. So a flow's packets leave in the order in which they came, from the first one on: those that came up
+while the first was being looked at are sent down behind it, before any that find the rule in the kernel.
+
+Invariant: every record is handled, sent down, or dropped and counted, exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from vswitch.base.errors import ConfigError, VswitchError
+from vswitch.datapath.ebpf.flows import FlowTable
+from vswitch.datapath.ebpf.injection import Injector, Look
+from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
+from vswitch.datapath.ebpf.memory import RingBuffer
+from vswitch.datapath.ebpf.ports import PortTable
+from vswitch.datapath.ebpf.state import State
+from vswitch.fields import KEY_BYTES, SLOTS
+from vswitch.model.actions import Action, check_actions
+from vswitch.model.match import Key, Match
+from vswitch.model.megaflow import Rule
+from vswitch.model.upcall import Offload, UpcallReason
+
+__all__ = ["Answer", "Miss", "UpcallStats", "Upcalls"]
+
+logger = logging.getLogger("vswitch")
+
+BATCH = 256
+"""Upcalls taken at a time: enough to make the cost of a system call small, few enough that a packet does not wait
+long."""
+
+_KEY_END = UpcallOffset.KEY + KEY_BYTES
+_RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
+_MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
+_HASH_SHIFT = 8 * SLOTS["dp_hash"].offset
+_PRIORITY_SHIFT = 8 * SLOTS["skb_priority"].offset
+_TUNNEL_SHIFT = 8 * SLOTS["tun_id"].offset
+_U32 = 0xFFFFFFFF
+_METADATA = sum(SLOTS[name].mask for name in ("recirc_id", "skb_mark", "dp_hash", "skb_priority")) | (
+    ((1 << 48 * 8) - 1) << _TUNNEL_SHIFT
+)
+_OFFLOAD_BYTES = UpcallOffset.PACKET - UpcallOffset.OFFLOAD
+
+
+@dataclass(slots=True)
+class UpcallStats:
+    """What became of upcalls in this process: `handled` by the program, `saved` because a rule that was installed
+    meanwhile takes them, `installed` rules, `dropped` for want of an answer, `failed`: the program raised, or its
+    answer was refused."""
+
+    handled: int = 0
+    saved: int = 0
+    installed: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+class Miss:
+    """One packet that came up. Answer by `install`, `send` or `drop`; without an answer it is dropped.
+
+    `key`: what the packet looks like. `port`: number of the port that it came in by. `packet`: the frame.
+    `reason`: a miss, or a userspace action, whose `userdata` it carries. The answer is carried out when the batch that
+    the packet came with is through.
+    """
+
+    __slots__ = (
+        "_address",
+        "_captured",
+        "_key",
+        "_offset",
+        "_packet",
+        "_recirculations",
+        "_send",
+        "_size",
+        "_view",
+        "answered",
+        "length",
+        "port",
+        "reason",
+        "rule",
+    )  # fmt: skip
+
+    def __init__(self, view: memoryview, offset: int) -> None:
+        # hot: once per upcall
+        size, port, reason, _, captured, length, _, recirculations = UPCALL.unpack_from(view, offset)
+        self._view = view
+        self._offset = offset
+        self._size = size
+        self.port = port
+        self.reason = _REASONS[reason]
+        self.length = length
+        self._captured = captured
+        self._recirculations = recirculations
+        self._key = int.from_bytes(view[offset + UpcallOffset.KEY : offset + _KEY_END], "little")
+        self._packet: bytes | None = None
+        self._send: tuple[Action, ...] | None = None
+        self.rule: Rule | None = None
+        self.answered = False
+
+    @property
+    def key(self) -> Key:
+        """What the packet looks like."""
+        return Key(self._key)
+
+    @property
+    def packet(self) -> bytes:
+        """The frame, VLAN tags in place; `length` says how long it is on the wire if it was truncated."""
+        if self._packet is None:
+            begin = self._offset + UpcallOffset.PACKET
+            self._packet = bytes(self._view[begin : begin + self._captured])
+        return self._packet
+
+    @property
+    def userdata(self) -> bytes:
+        """What the userspace action carried."""
+        begin = self._offset + UpcallOffset.USERDATA
+        return bytes(self._view[begin : begin + self._view[self._offset + 7]])
+
+    @property
+    def offload(self) -> Offload:
+        """What the sender left to the network card."""
+        return Offload(bytes(self._view[self._offset + UpcallOffset.OFFLOAD : self._offset + UpcallOffset.PACKET]))
+
+    def install(
+        self,
+        match: Match,
+        actions: Action | Iterable[Action],
+        *,
+        idle_timeout_s: float | None = None,
+        hard_timeout_s: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        """Install a megaflow and send the packet through it. ConfigError if it would not take the packet."""
+        listed = (actions,) if isinstance(actions, Action) else tuple(actions)
+        rule = Rule(match, listed, priority, idle_timeout_s, hard_timeout_s)
+        if self._key & match.mask != match.value:
+            raise ConfigError(f"{match!r} does not take the packet that asked for it, {self.key!r}")
+        self.rule = rule
+        self.answered = True
+
+    def send(self, actions: Action | Iterable[Action]) -> None:
+        """Execute `actions` on this packet alone."""
+        self._send = check_actions((actions,) if isinstance(actions, Action) else actions)
+        self.answered = True
+
+    def drop(self) -> None:
+        """Drop this packet alone."""
+        self.answered = True
+
+    def look(self) -> Look:
+        """What the packet is to look like when it is sent down."""
+        key = self._key
+        if not key & _METADATA:
+            return self.port, 0, 0, 0, 0, self._recirculations, _NO_TUNNEL
+        tunnel = (key >> _TUNNEL_SHIFT & (1 << 384) - 1).to_bytes(48, "little")
+        return (
+            self.port, key >> _RECIRC_SHIFT & _U32, key >> _MARK_SHIFT & _U32, key >> _PRIORITY_SHIFT & _U32,
+            key >> _HASH_SHIFT & _U32, self._recirculations, tunnel,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"Miss(port={self.port}, key={self.key!r})"
+
+
+_REASONS = tuple(UpcallReason)
+_NO_TUNNEL = bytes(48)
+
+Answer = Rule | tuple[Match, Iterable[Action]] | None
+"""What a handler may return: a rule to install, as (match, actions) for short; None if it answered by the miss's own
+methods, or not at all, so that the packet is dropped."""
+
+
+class _Recent:
+    """Rules installed so lately that packets which they take may still be in the ring. Two generations: what was
+    installed before the ring's end then has been read is forgotten."""
+
+    def __init__(self) -> None:
+        self.new: dict[int, set[int]] = {}
+        self.old: dict[int, set[int]] = {}
+        self._forget_at = 0
+
+    def takes(self, key: int) -> bool:
+        # hot: once per upcall
+        for mask, values in self.new.items():
+            if key & mask in values:
+                return True
+        return any(key & mask in values for mask, values in self.old.items())
+
+    def add(self, match: Match) -> None:
+        values = self.new.get(match.mask)
+        if values is None:
+            values = self.new[match.mask] = set()
+        values.add(match.value)
+
+    def age(self, position: int, end: int) -> None:
+        if position >= self._forget_at:
+            self.old, self.new = self.new, {}
+            self._forget_at = end
+
+    def clear(self) -> None:
+        self.new, self.old = {}, {}
+
+
+class Upcalls:
+    """The one reader of a datapath's ring."""
+
+    def __init__(self, state: State, flows: FlowTable, ports: PortTable, injector: Injector, quota: int) -> None:
+        self._flows = flows
+        self._ports = ports
+        self._injector = injector
+        self._ring = RingBuffer(state.maps["upcalls"])
+        self._view = self._ring.view
+        self._rings = state.memory["port_rings"].view.cast("Q")
+        self._records: deque[tuple[int, int]] = deque()
+        self._handled: list[tuple[Miss, bool]] = []
+        self._recent = _Recent()
+        self.stats = UpcallStats()
+        self._reported: Counter[str] = Counter()
+        self._discard_leftovers()
+        ports.set_quota(quota)
+
+    def _discard_leftovers(self) -> None:
+        """What came up for an earlier reader is too old to be sent on."""
+        while left := self._ring.records(BATCH):
+            self.stats.dropped += len(left)
+            self._ring.advance()
+
+    def close(self) -> None:
+        """Stop the kernel from sending, and forget what has not been read."""
+        self._ports.set_quota(0)
+        self._ring.close()
+
+    def fileno(self) -> int:
+        """Readable when packets wait."""
+        return self._ring.fd
+
+    def forget_recent(self) -> None:
+        """Rules were taken away: ask again about packets that they would have taken."""
+        self._recent.clear()
+
+    # ---- a batch
+
+    def misses(self) -> Iterator[Miss]:
+        """The packets of one batch that need an answer. Their answers are carried out at its end, or when the caller
+        stops early; what it has not seen then comes with the next batch."""
+        if not self._records:
+            self._records.extend(self._ring.records(BATCH))
+        try:
+            while self._records:
+                offset, _ = self._records.popleft()
+                miss = Miss(self._view, offset)
+                if miss.reason is UpcallReason.MISS and self._recent.takes(miss._key):
+                    self.stats.saved += 1
+                    self._handled.append((miss, True))
+                    continue
+                self._handled.append((miss, False))
+                self.stats.handled += 1
+                yield miss
+                if miss.rule is not None:
+                    self._recent.add(miss.rule.match)
+        finally:
+            self._finish()
+
+    def handle(self, handler: Callable[[Miss], Answer]) -> int:
+        """Let `handler` answer one batch; the number of packets that were in it."""
+        count = 0
+        for miss in self.misses():
+            count += 1
+            try:
+                answer = handler(miss)
+                if answer is not None:
+                    apply_answer(miss, answer)
+            except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
+                self.failed(miss, problem)
+        return count
+
+    def failed(self, miss: Miss, problem: Exception) -> None:
+        """The program could not answer: the packet is dropped, counted and reported."""
+        miss.rule = miss._send = None
+        miss.answered = True
+        self._report(problem, miss)
+
+    def _report(self, problem: Exception, miss: Miss) -> None:
+        """Once for each cause, then at every power of ten."""
+        self.stats.failed += 1
+        cause = f"{type(problem).__name__}: {problem}" if isinstance(problem, VswitchError) else repr(problem)
+        self._reported[cause] += 1
+        count = self._reported[cause]
+        if len(self._reported) > 1000:
+            self._reported.clear()
+        if count in (1, 10, 100, 1000, 10000) or count % 100000 == 0:
+            logger.error("handling %r failed (%d times): %s", miss, count, cause, exc_info=count == 1 and problem)
+
+    def _finish(self) -> None:
+        # hot: once per batch
+        handled, self._handled = self._handled, []
+        if not handled:
+            if not self._records:
+                self._ring.advance()
+            return
+        self._install(handled)
+        self._send_down(handled)
+        self._account(handled)
+        if not self._records:
+            self._ring.advance()
+        self._recent.age(self._ring.position, self._ring.producer)
+
+    def _install(self, handled: list[tuple[Miss, bool]]) -> None:
+        rules = [miss.rule for miss, _ in handled if miss.rule is not None]
+        if not rules:
+            return
+        try:
+            self._flows.apply(rules)
+            self.stats.installed += len(rules)
+        except VswitchError:
+            self._install_one_by_one(handled)
+
+    def _install_one_by_one(self, handled: list[tuple[Miss, bool]]) -> None:
+        """One of them is refused: find out which, and let the others live."""
+        self._recent.clear()
+        for miss, _ in handled:
+            if miss.rule is None:
+                continue
+            try:
+                self._flows.apply([miss.rule])
+                self._recent.add(miss.rule.match)
+                self.stats.installed += 1
+            except VswitchError as problem:
+                miss.rule = None
+                self._report(problem, miss)
+
+    def _send_down(self, handled: list[tuple[Miss, bool]]) -> None:
+        injector, ring = self._injector, self._ring.address
+        released = []
+        for miss, covered in handled:
+            if covered or miss.rule is not None:
+                entry = injector.entry(miss.look())
+            elif miss._send:
+                look = miss.look()
+                word = self._flows.arena.acquire_list(miss._send)
+                entry = injector.entry(look, word)
+                released.append((look, word))
+            else:
+                self.stats.dropped += not miss.answered
+                continue
+            offset, captured = miss._offset, miss._captured
+            injector.add(entry, ring + offset + UpcallOffset.OFFLOAD, _OFFLOAD_BYTES + captured)
+        injector.flush()
+        for look, word in released:
+            injector.forget(look, word)
+            self._flows.arena.release(word)
+
+    def _account(self, handled: list[tuple[Miss, bool]]) -> None:
+        """Give each port its share of the ring back."""
+        consumed: dict[int, int] = {}
+        for miss, _ in handled:
+            consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
+        for port, size in consumed.items():
+            slot = self._ports.slot_of(port)
+            if slot is not None:
+                self._rings[slot * PORT_RING.size // 8 + 1] += size
+
+
+def apply_answer(miss: Miss, answer: Answer) -> None:
+    """Carry a returned answer over to the miss."""
+    if isinstance(answer, Rule):
+        miss.install(
+            answer.match, answer.actions, priority=answer.priority,
+            idle_timeout_s=answer.idle_timeout_s, hard_timeout_s=answer.hard_timeout_s,
+        )  # fmt: skip
+    elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Match):
+        miss.install(*answer)
+    else:
+        raise ConfigError(f"a handler returned {answer!r}, which is neither a rule nor (match, actions)")

@@ -1,0 +1,136 @@
+"""Sending packets down: into the datapath, as if they had come in by a port.
+
+A raw socket on a private device (one end of a veth pair) whose egress program takes every packet over. The packet's
+mark says which entry of the map `injections` holds what the packet is to look like: its port, mark, recirculation id,
+or a list of actions to execute instead of a lookup. Packets go out by sendmmsg() in batches, straight from where
+they lie (the ring of upcalls); what the sender had left to the network card goes along as a virtio_net_hdr.
+
+Invariant: the program runs inside the system call, so when `flush` returns every packet has been looked up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+from collections import OrderedDict
+
+from vswitch.base.errors import VswitchError
+from vswitch.datapath.ebpf.layout import INJECTION
+from vswitch.datapath.ebpf.state import State
+
+__all__ = ["Injector"]
+
+BATCH = 256
+"""Packets of one system call."""
+
+_SO_MARK = 36
+_SOL_PACKET = 263
+_PACKET_VNET_HDR = 15
+_MMSGHDR = struct.Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; msg_len
+_CMSG = struct.Struct("=QiiI4x")
+_OFFLOAD_BYTES = 10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_sendmmsg = _libc.sendmmsg
+_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+
+Look = tuple[int, int, int, int, int, int, bytes]
+"""in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, tunnel words of the key (48 bytes)"""
+
+
+class Injector:
+    """One process's way into one datapath. `failed` counts packets that the kernel refused to take."""
+
+    def __init__(self, state: State, device: str) -> None:
+        self._injections = state.memory["injections"].view
+        self._slots = state.memory["injections"].entries
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        self._socket.bind((device, 0))
+        self._fd = self._socket.fileno()
+        self._known: OrderedDict[tuple[Look, int], int] = OrderedDict()
+        self._headers = (ctypes.c_char * (_MMSGHDR.size * BATCH))()
+        self._iovecs = (ctypes.c_uint64 * (2 * BATCH))()
+        self._control = (ctypes.c_char * (_CMSG.size * BATCH))()
+        self._base = ctypes.addressof(self._headers)
+        iovecs, control = ctypes.addressof(self._iovecs), ctypes.addressof(self._control)
+        for i in range(BATCH):
+            _CMSG.pack_into(self._control, i * _CMSG.size, 20, socket.SOL_SOCKET, _SO_MARK, 0)
+            where = (0, 0, iovecs + 16 * i, 1, control + _CMSG.size * i, _CMSG.size, 0, 0)
+            _MMSGHDR.pack_into(self._headers, i * _MMSGHDR.size, *where)
+        self._iov = memoryview(self._iovecs).cast("B").cast("Q")
+        self._marks = memoryview(self._control).cast("B").cast("I")
+        self._waiting = 0
+        self.failed = 0
+        self.sent = 0
+
+    def close(self) -> None:
+        """No more packets."""
+        self._socket.close()
+
+    def entry(self, look: Look, list_word: int = 0) -> int:
+        """The number of an entry that makes packets look so. `list_word`: an action word that is a list, or 0."""
+        number = self._known.get((look, list_word))
+        if number is not None:
+            return number
+        if len(self._known) + 1 < self._slots:
+            number = len(self._known) + 1
+        else:
+            self.flush()
+            number = self._known.popitem(last=False)[1]
+        in_port, recirc_id, mark, priority, dp_hash, recirculations, tunnel = look
+        INJECTION.pack_into(
+            self._injections, number * INJECTION.size,
+            in_port, recirc_id, mark, priority, dp_hash, recirculations,
+            list_word >> 32 & 0xFFFF, list_word & 0xFFFFFFFF, 1, tunnel,
+        )  # fmt: skip
+        self._known[look, list_word] = number
+        return number
+
+    def forget(self, look: Look, list_word: int) -> None:
+        """The list is about to go: no packet may be sent with it again."""
+        number = self._known.get((look, list_word))
+        if number is not None:
+            INJECTION.pack_into(self._injections, number * INJECTION.size, *look[:6], 0, 0, 0, look[6])
+            self._known[look, -number] = number  # keeps its number, unused until it is the oldest
+            del self._known[look, list_word]
+
+    def add(self, entry: int, address: int, length: int) -> None:
+        """Send `length` bytes at `address` (a virtio_net_hdr and the frame), which stay there until `flush`."""
+        # hot: once per packet sent down
+        at = self._waiting
+        self._iov[2 * at] = address
+        self._iov[2 * at + 1] = length
+        self._marks[6 * at + 4] = entry
+        self._waiting = at + 1
+        if at + 1 == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was added; afterwards all of it has passed the datapath."""
+        at, waiting = 0, self._waiting
+        while at < waiting:
+            sent = _sendmmsg(self._fd, self._base + at * _MMSGHDR.size, waiting - at, 0)
+            if sent > 0:
+                at += sent
+                self.sent += sent
+            elif ctypes.get_errno() not in (4, 105):  # EINTR, ENOBUFS: the program dropped it, which it has counted
+                self.failed += 1
+                at += 1
+            elif ctypes.get_errno() == 105:
+                at += 1
+                self.sent += 1
+        self._waiting = 0
+
+    def send(self, entry: int, packet: bytes, offload: bytes = bytes(_OFFLOAD_BYTES)) -> None:
+        """Send one packet at once. VswitchError if the kernel refuses it."""
+        buffer = ctypes.create_string_buffer(offload + packet, _OFFLOAD_BYTES + len(packet))
+        failed = self.failed
+        self.add(entry, ctypes.addressof(buffer), _OFFLOAD_BYTES + len(packet))
+        self.flush()
+        if self.failed != failed:
+            reason = os.strerror(ctypes.get_errno())
+            raise VswitchError(f"the kernel refuses a packet of {len(packet)} bytes: {reason}")
