@@ -344,7 +344,7 @@ class Arena:
         place = next((place for place, (_, room) in enumerate(self.free) if room >= ops), None)
         if place is None:
             raise TableFullError(
-                f"no room for {ops} steps of actions: max_ops {len(self.memory) // OP.size} holds {len(self.held)} lists"
+                f"no room for {ops} steps of actions: {len(self.held)} lists fill {len(self.memory) // OP.size} (max_ops)"
             )
         at, room = self.free[place]
         self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []

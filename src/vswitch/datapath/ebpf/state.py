@@ -44,7 +44,8 @@ _MAPS = (
     "counters", "meters", "injections", "ports_by_ifindex", "upcalls", "programs",
 )  # fmt: skip
 _MEMORY = (
-    "flows", "flow_stats", "ops", "ports", "port_infos", "port_counters", "port_rings", "counters", "meters", "injections",
+    "flows", "flow_stats", "ops", "ports", "port_infos", "port_counters", "port_rings", "counters", "meters",
+    "injections",
 )  # fmt: skip
 _STATE = "state"
 _TAIL_CALLED = ("vs_lookup", "vs_actions", "vs_upcall")
