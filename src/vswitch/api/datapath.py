@@ -167,12 +167,7 @@ class Datapath:
         controls it. NotFoundError, BusyError."""
         state = State.open(name, control=control)
         try:
-            options = Options(
-                max_flows=state.flow_slots - 1,
-                max_ports=state.memory["port_infos"].entries,
-                max_meters=state.memory["meters"].entries,
-            )
-            return cls(state, created=False, controlled=control, options=options)
+            return cls(state, created=False, controlled=control, options=state.options)
         except BaseException:
             state.close()
             raise

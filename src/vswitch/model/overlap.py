@@ -67,11 +67,13 @@ class OverlapIndex:
         for mask in masks:
             self._table(mask)
 
-    def add(self, match: Match) -> None:
-        """The rule is there now."""
+    def add(self, match: Match) -> bool:
+        """The rule is there now. False if it was known already, or nobody has asked about its mask yet."""
         table = self._tables.get(match.mask)
-        if table is not None:
-            table.add(match.value)
+        if table is None or match.value in table.values:
+            return False
+        table.add(match.value)
+        return True
 
     def discard(self, match: Match) -> None:
         """The rule is gone."""

@@ -52,6 +52,10 @@ _AT_MASK, _AT_BORN, _AT_DIED = 2, 3, 4  # 32-bit members of struct flow
 _AT_KEY = 24  # bytes
 
 
+_Noted = tuple[int, Match]
+"""Priority and match of a rule."""
+
+
 @dataclass(slots=True)
 class _Mask:
     """One mask at one priority, as it lies in `dp.masks[id]`."""
@@ -105,28 +109,40 @@ class FlowTable:
             self._masks[mask, priority] = self._masks_by_id[mask_id] = entry
 
     def _adopt(self) -> None:
-        """Count and clean up what an earlier controller left, also one that was killed in the middle of a change."""
+        """Count what an earlier controller left, and finish or undo the change in the middle of which it was killed."""
         used = self._flow_ints[_AT_MASK::_FLOW_INTS].tolist()
-        ids = [slot for slot in range(1, len(used)) if used[slot] in self._masks_by_id]
-        unfinished = [slot for slot in ids if self._flow_ints[slot * _FLOW_INTS + _AT_BORN] > self.version]
-        for slot in ids:
-            self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
-        if unfinished:
-            self._unindex(unfinished)
+        held = [slot for slot in range(1, len(used)) if used[slot] != NO_MASK]
+        gone = {slot for slot in held if used[slot] not in self._masks_by_id or not self._settle_turn(slot)}
+        if gone:
+            self._unindex(list(gone))
             wait_for_programs()
-        gone = set(unfinished)
-        ids = [slot for slot in ids if slot not in gone]
         words: Counter[int] = Counter()
-        for slot in ids:
-            entry = self._masks_by_id[used[slot]]
-            entry.flows += 1
-            self._priorities[entry.priority] += 1
-            words[self._flow_words[slot * _FLOW_WORDS]] += 1
-        taken = set(ids)
+        for slot in held:
+            if slot not in gone:
+                entry = self._masks_by_id[used[slot]]
+                entry.flows += 1
+                self._priorities[entry.priority] += 1
+                words[self._flow_words[slot * _FLOW_WORDS]] += 1
+        taken = {slot for slot in held if slot not in gone}
         self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
         self._free_masks = [i for i in range(self._max_masks, 0, -1) if i not in self._masks_by_id]
         self.arena.adopt(words)
+        if any(not entry.flows for entry in self._masks.values()):
+            self._drop_empty_masks()
+            self._publish()
         self._reused = True
+
+    def _settle_turn(self, slot: int) -> bool:
+        """Make a flow of an unfinished change what packets see it as by now. Whether it is there."""
+        at = slot * _FLOW_INTS
+        born, died = self._flow_ints[at + _AT_BORN], self._flow_ints[at + _AT_DIED]
+        if (born and not self._is_past(born)) or (died and self._is_past(died)):
+            return False
+        self._flow_ints[at + _AT_BORN] = self._flow_ints[at + _AT_DIED] = 0
+        return True
+
+    def _is_past(self, version: int) -> bool:
+        return self.version - version & 0xFFFFFFFF < 1 << 31
 
     # ---- versions and views
 
@@ -195,9 +211,9 @@ class FlowTable:
         `atomic`: packets see all of it or nothing. ExistsError, OverlapError: a rule is there, or lies across another
         of its priority, that is not taken away. TableFullError, LimitError: a bound would be passed.
         """
-        self._refuse_overlaps(add, remove)
         if self._reused and len({*self._priorities, *(rule.priority for rule in add)}) > 1:
             self._publish()
+        noted, gone = self._note(add, remove)
         known_masks = len(self._masks)
         versioned = atomic and len(add) + len(remove) > 1
         turn = self._next_version() if versioned else 0
@@ -208,6 +224,7 @@ class FlowTable:
         except BaseException:
             for slot in remove:
                 self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
+            self._unnote(noted, gone)
             raise
         hidden = self._hides_others(add)
         if versioned or hidden or len(self._masks) != known_masks:
@@ -227,42 +244,62 @@ class FlowTable:
         lowest = min(self._priorities)
         return any(rule.priority > lowest for rule in add)
 
-    def _refuse_overlaps(self, add: Sequence[Rule], remove: Sequence[int]) -> None:
-        """OverlapError for two of one priority that some packet would fit both. Equal matches are found by the
-        index."""
-        removed = {(r.match, r.priority) for r in map(self._rule_at, remove)} if remove else frozenset()
-        by_priority: dict[int, set[int]] = {}
-        for rule in add:
-            by_priority.setdefault(rule.priority, set()).add(rule.match.mask)
-        for priority, new_masks in by_priority.items():
-            masks = new_masks | {entry.mask for entry in self._masks.values() if entry.priority == priority}
-            if len(masks) > 1:
-                self._check_priority([r for r in add if r.priority == priority], priority, masks, removed)
+    # ---- overlaps within a priority
 
-    def _check_priority(
-        self, rules: list[Rule], priority: int, masks: set[int], removed: Iterable[tuple[Match, int]]
-    ) -> None:
+    def _note(self, add: Sequence[Rule], remove: Sequence[int]) -> tuple[list[_Noted], list[_Noted]]:
+        """Bring the indexes of overlaps up to what is to be. OverlapError, and nothing noted, if two rules of one
+        priority would take the same packet. (Two equal matches are found by the kernel's index.)"""
+        for priority in {rule.priority for rule in add} if remove else ():
+            self._index_of(priority)  # so that what goes away is taken out of it
+        gone = self._gone(remove)
+        for priority, match in gone:
+            self._overlaps[priority].discard(match)
+        noted: list[_Noted] = []
+        try:
+            for priority in {rule.priority for rule in add}:
+                rules = [rule for rule in add if rule.priority == priority]
+                masks = {entry.mask for entry in self._masks.values() if entry.priority == priority}
+                masks.update(rule.match.mask for rule in rules)
+                if len(masks) > 1:
+                    index = self._index_of(priority)
+                    index.prepare(masks)
+                    for _, match in (each for each in gone if each[0] == priority):
+                        index.discard(match)  # again: `prepare` may have read it from the kernel
+                    self._note_rules(index, rules, masks, noted)
+        except BaseException:
+            self._unnote(noted, gone)
+            raise
+        return noted, gone
+
+    def _note_rules(self, index: OverlapIndex, rules: Sequence[Rule], masks: set[int], noted: list[_Noted]) -> None:
+        # hot: once per megaflow, where a priority has several masks
+        for rule in rules:
+            other = index.overlapping(rule.match, masks)
+            if other is not None:
+                raise OverlapError(rule.match, other)
+            if index.add(rule.match):
+                noted.append((rule.priority, rule.match))
+
+    def _unnote(self, noted: Sequence[_Noted], gone: Sequence[_Noted]) -> None:
+        for priority, match in noted:
+            self._overlaps[priority].discard(match)
+        for priority, match in gone:
+            self._overlaps[priority].add(match)
+
+    def _gone(self, remove: Sequence[int]) -> list[_Noted]:
+        """Priority and match of the flows in these slots, where someone keeps an index of them."""
+        found = []
+        for slot in remove if self._overlaps else ():
+            entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_MASK]]
+            if entry.priority in self._overlaps:
+                found.append((entry.priority, Match.from_ints(self._value_at(slot, entry), entry.mask)))
+        return found
+
+    def _index_of(self, priority: int) -> OverlapIndex:
         index = self._overlaps.get(priority)
         if index is None:
             index = self._overlaps[priority] = OverlapIndex(lambda mask: self._values(mask, priority))
-        index.prepare(masks)
-        gone = [match for match, of in removed if of == priority]
-        for match in gone:
-            index.discard(match)
-        added: list[Match] = []
-        try:
-            for rule in rules:
-                other = index.overlapping(rule.match, masks)
-                if other is not None:
-                    raise OverlapError(rule.match, other)
-                index.add(rule.match)
-                added.append(rule.match)
-        finally:
-            # what really is there is noted when it is: in _write and _take_away
-            for match in added:
-                index.discard(match)
-            for match in gone:
-                index.add(match)
+        return index
 
     def _values(self, mask: int, priority: int) -> Iterator[int]:
         entry = self._masks.get((mask, priority))
@@ -296,9 +333,6 @@ class FlowTable:
         except BaseException:
             self._undo(slots, indexed)
             raise
-        for rule in rules:
-            if (index := self._overlaps.get(rule.priority)) is not None:
-                index.add(rule.match)
         return slots
 
     def _write_one(self, rule: Rule, born: int, now: int) -> int:
@@ -341,10 +375,6 @@ class FlowTable:
 
     def _take_away(self, slots: Sequence[int]) -> None:
         """Out of the index, out of the packets' hands, then free."""
-        for slot in slots if self._overlaps else ():
-            entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_MASK]]
-            if (index := self._overlaps.get(entry.priority)) is not None:
-                index.discard(Match.from_ints(self._value_at(slot, entry), entry.mask))
         self._unindex(slots)
         emptied = self._count_down(slots)
         if emptied or len(self._priorities) > 1:

@@ -77,7 +77,9 @@ class DATAPATH:
     LAYOUT: Final = 4
     CONTROLLER: Final = 8
     INJECT_IFINDEX: Final = 12
-    EXPLICIT_DROPS: Final = 16
+    OPTION_MASKS: Final = 16
+    OPTION_QUOTA: Final = 20
+    EXPLICIT_DROPS: Final = 24
     CRC32C_ZEROS: Final = EXPLICIT_DROPS + 256 * 8
     STAGE_KEY: Final = CRC32C_ZEROS + 17 * 32 * 4
     STAGE_ID: Final = STAGE_KEY + 208

@@ -343,9 +343,8 @@ class Arena:
         ops = len(block) // OP.size
         place = next((place for place, (_, room) in enumerate(self.free) if room >= ops), None)
         if place is None:
-            raise TableFullError(
-                f"no room for {ops} steps of actions: {len(self.held)} lists fill {len(self.memory) // OP.size} (max_ops)"
-            )
+            size = len(self.memory) // OP.size
+            raise TableFullError(f"no room for {ops} steps of actions: {len(self.held)} lists fill max_ops {size}")
         at, room = self.free[place]
         self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []
         block, count = compile_list(actions, at)

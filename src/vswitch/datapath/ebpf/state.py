@@ -273,6 +273,8 @@ class State:
         words[DATAPATH.LAYOUT // 4] = LAYOUT
         words[DATAPATH.CONTROLLER // 4] = os.getpid()
         words[DATAPATH.INJECT_IFINDEX // 4] = inject_ifindex
+        words[DATAPATH.OPTION_MASKS // 4] = options.max_masks
+        words[DATAPATH.OPTION_QUOTA // 4] = options.port_quota_bytes
         words.release()
         tables = crc32c_zero_tables()
         state.view[DATAPATH.CRC32C_ZEROS : DATAPATH.CRC32C_ZEROS + len(tables)] = tables
@@ -294,6 +296,20 @@ class State:
     def bytes(self) -> memoryview:
         """The variable `dp`, as bytes."""
         return self.memory[_STATE].view
+
+    @property
+    def options(self) -> Options:
+        """What it was made with; sizes that were rounded up, as they are."""
+        return Options(
+            max_flows=self.flow_slots - 1,
+            max_masks=self.words[DATAPATH.OPTION_MASKS // 4],
+            max_ports=self.memory["port_infos"].entries,
+            max_ops=self.memory["ops"].entries,
+            cache_entries=bpf_syscall.map_info(self.maps["cache"]).max_entries * 8 // bpf_syscall.cpu_slots(),
+            max_meters=self.memory["meters"].entries,
+            ring_bytes=bpf_syscall.map_info(self.maps["upcalls"]).max_entries,
+            port_quota_bytes=self.words[DATAPATH.OPTION_QUOTA // 4],
+        )
 
     @property
     def stripes(self) -> int:

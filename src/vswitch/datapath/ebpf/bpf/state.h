@@ -212,6 +212,7 @@ struct datapath {
 	__u32 layout;		/* LAYOUT of the program that made it */
 	__u32 controller;	/* process id of who holds the lock */
 	__u32 inject_ifindex;
+	__u32 max_masks, port_quota;	/* options that no map's size tells */
 	__u64 explicit_drops[256];	/* by reason */
 	/* [i][b]: the CRC32c register that bit b becomes when 2^i zero bytes follow. No constant: the verifier would
 	 * follow each of them. */
