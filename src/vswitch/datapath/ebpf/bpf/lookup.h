@@ -19,8 +19,11 @@
 
 #define MIX(hash, x) do { hash ^= (x); hash *= 0x9e3779b97f4a7c15ULL; hash ^= hash >> 29; } while (0)
 
+/* Every bit of the last word reaches the low bits, which choose the bucket. */
 INLINE __u64 finish(__u64 hash)
 {
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
 	return hash ^ hash >> 32;
 }
 
