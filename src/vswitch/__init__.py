@@ -5,25 +5,103 @@ from vswitch import Datapath, Match, Output
 with Datapath.create("dp0", ports=["veth1", "veth2"]) as dp:
     dp.flows.add(Match(tcp_dst=80), Output(2), priority=10)
     dp.run()
+
+The names live in the rooms below and are fetched when they are first used: who wants only the text of flows, or the
+help of the command line, does not wait for the datapath to be loaded.
 """
 
-from vswitch import api, model
-from vswitch.api import *  # noqa: F403
-from vswitch.base import errors
-from vswitch.base.errors import *  # noqa: F403
-from vswitch.model import *  # noqa: F403
-from vswitch.text import format_actions, format_match, format_megaflow, parse_actions, parse_match, parse_rule
+# ruff: noqa: F403, F405 - for mypy all is there at once
+
+from __future__ import annotations
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from vswitch.api import *
+    from vswitch.base.errors import *
+    from vswitch.model import *
+    from vswitch.text import *
 
 __version__ = "0.1.0"
 
+_ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.api")
+"""The cheapest to load first."""
+
 __all__ = [
-    *api.__all__,
-    *errors.__all__,
-    *model.__all__,
+    "Action",
+    "Answer",
+    "BusyError",
+    "CheckPacketLength",
+    "Clone",
+    "ConfigError",
+    "Datapath",
+    "DatapathStats",
+    "DecTtl",
+    "Drop",
+    "ExistsError",
+    "FlowStats",
+    "Flows",
+    "Hash",
+    "KernelError",
+    "Key",
+    "LimitError",
+    "LoadError",
+    "MachineError",
+    "Match",
+    "Megaflow",
+    "Meter",
+    "MeterInfo",
+    "Meters",
+    "Miss",
+    "NotFoundError",
+    "Offload",
+    "Options",
+    "Output",
+    "OverlapError",
+    "PopMpls",
+    "PopVlan",
+    "Port",
+    "PortChange",
+    "PortEvent",
+    "PortKind",
+    "PortStats",
+    "Ports",
+    "PrivilegeError",
+    "PushMpls",
+    "PushVlan",
+    "Recirculate",
+    "Rule",
+    "Sample",
+    "SetField",
+    "TableFullError",
+    "TextError",
+    "Transaction",
+    "Truncate",
+    "UnexpectedUpcallError",
+    "UpcallReason",
+    "UpcallStats",
+    "Userspace",
+    "VswitchError",
     "format_actions",
     "format_match",
     "format_megaflow",
+    "megaflow_to_json",
     "parse_actions",
     "parse_match",
     "parse_rule",
 ]
+
+if not typing.TYPE_CHECKING:  # to mypy this would say that every name exists
+
+    def __getattr__(name: str) -> typing.Any:
+        if name in __all__:
+            for room in map(importlib.import_module, _ROOMS):
+                if name in room.__all__:
+                    value = globals()[name] = getattr(room, name)
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -268,8 +268,18 @@ def walk(actions: Iterable[Action], depth: int = 0) -> Iterator[tuple[int, Actio
             yield from walk(inner, depth + 1)
 
 
+_checked: dict[int, Actions] = {}
+"""Tuples that passed, by identity: programs install the same few lists over and over. They stay alive in here, so that
+no other object gets their identity."""
+
+_MAX_CHECKED = 1024
+
+
 def check_actions(actions: Iterable[Action]) -> Actions:
     """`actions` as a tuple. ConfigError for what is no action, LimitError past MAX_ACTIONS or MAX_ACTION_DEPTH."""
+    # hot: once per megaflow
+    if id(actions) in _checked:
+        return _checked[id(actions)]
     checked = tuple(actions)
     count = 0
     for depth, action in walk(checked):
@@ -280,4 +290,7 @@ def check_actions(actions: Iterable[Action]) -> Actions:
             raise LimitError(f"actions nested {depth} deep exceed the bound of {MAX_ACTION_DEPTH}")
     if count > MAX_ACTIONS:
         raise LimitError(f"{count} actions exceed the bound of {MAX_ACTIONS}")
+    if len(_checked) >= _MAX_CHECKED:
+        _checked.clear()
+    _checked[id(checked)] = checked
     return checked

@@ -40,9 +40,14 @@ class Rule:
     hard_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "actions", check_actions(self.actions))
+        # hot: once per megaflow
+        actions = check_actions(self.actions)
+        if actions is not self.actions:
+            object.__setattr__(self, "actions", actions)
         if not isinstance(self.priority, int) or not 0 <= self.priority <= MAX_PRIORITY:
             raise ConfigError(f"priority {self.priority!r} is outside 0..{MAX_PRIORITY}")
+        if self.idle_timeout_s is None and self.hard_timeout_s is None:
+            return
         for name, timeout in (("idle", self.idle_timeout_s), ("hard", self.hard_timeout_s)):
             if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
                 raise ConfigError(f"{name} timeout {timeout!r} s is outside 0.001..{MAX_TIMEOUT_S}")

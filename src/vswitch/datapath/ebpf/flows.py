@@ -48,7 +48,7 @@ _FOUND = 1 << 31
 _WORD = (1 << 64) - 1
 _FLOW_WORDS = FLOW.size // 8
 _FLOW_INTS = FLOW.size // 4
-_AT_MASK, _AT_BORN, _AT_DIED = 2, 3, 4  # 32-bit members of struct flow
+_AT_MASK, _AT_BORN, _AT_DIED, _AT_IDLE, _AT_HARD = 2, 3, 4, 5, 60  # 32-bit members of struct flow
 _AT_KEY = 24  # bytes
 
 
@@ -89,6 +89,7 @@ class FlowTable:
         self._overlaps: dict[int, OverlapIndex] = {}
         self._reused = False  # slots were given back since the last new seed
         self._unsettled = 0  # versions since the last grace period
+        self._timed = 0  # flows that have a timeout
         self.arena = Arena(state.memory["ops"].view)
         self._read_masks()
         if controlled:
@@ -122,6 +123,7 @@ class FlowTable:
                 entry = self._masks_by_id[used[slot]]
                 entry.flows += 1
                 self._priorities[entry.priority] += 1
+                self._timed += self._has_timeout(slot)
                 words[self._flow_words[slot * _FLOW_WORDS]] += 1
         taken = {slot for slot in held if slot not in gone}
         self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
@@ -349,6 +351,8 @@ class FlowTable:
         )  # fmt: skip
         entry.flows += 1
         self._priorities[rule.priority] += 1
+        if idle or hard:
+            self._timed += 1
         return slot
 
     def _explain(self, rule: Rule, result: int) -> None:
@@ -393,6 +397,7 @@ class FlowTable:
         for slot in slots:
             entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
             entry.flows -= 1
+            self._timed -= self._has_timeout(slot)
             self._uncount_priority(entry.priority)
             if not entry.flows:
                 emptied.append(entry)
@@ -408,6 +413,7 @@ class FlowTable:
         entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
         entry.flows -= 1
         self._uncount_priority(entry.priority)
+        self._timed -= self._has_timeout(slot)
         self.arena.release(self._flow_words[slot * _FLOW_WORDS])
         self._flow_ints[slot * _FLOW_INTS + _AT_MASK] = NO_MASK
         self._free.append(slot)
@@ -424,14 +430,20 @@ class FlowTable:
         old = self._flow_words[slot * _FLOW_WORDS]
         word = self.arena.acquire(rule.actions)
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
-        self._flow_ints[slot * _FLOW_INTS + 5] = int(idle * 1000) if idle else 0
-        self._flow_ints[slot * _FLOW_INTS + (_AT_KEY + KEY_BYTES + 8) // 4] = int(hard * 1000) if hard else 0
+        self._timed -= self._has_timeout(slot)
+        self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = int(idle * 1000) if idle else 0
+        self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = int(hard * 1000) if hard else 0
+        self._timed += self._has_timeout(slot)
         if word == old:
             self.arena.release(word)
             return
         self._flow_words[slot * _FLOW_WORDS] = word
         self._settle()
         self.arena.release(old)
+
+    def _has_timeout(self, slot: int) -> bool:
+        at = slot * _FLOW_INTS
+        return bool(self._flow_ints[at + _AT_IDLE] or self._flow_ints[at + _AT_HARD])
 
     # ---- looking
 
@@ -521,6 +533,8 @@ class FlowTable:
     def expired(self, now_ns: int) -> list[int]:
         """Slots of flows whose idle or hard timeout is over."""
         found: list[int] = []
+        if not self._timed:
+            return found
         first = 1
         while first < self._state.flow_slots:
             count, first = self._state.control(ControlCode.EXPIRE, first=first, now_ns=now_ns)

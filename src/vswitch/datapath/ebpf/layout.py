@@ -89,7 +89,6 @@ class DATAPATH:
     VIEW_SIZE: Final = MASK.size + 8 + 2 * MAX_MASKS
     VIEW_N_MASKS: Final = MASK.size
     VIEW_ORDER: Final = MASK.size + 8
-    SIZE: Final = VIEWS + VIEW_SIZE * VIEWS
 
 
 class UpcallOffset:
