@@ -34,7 +34,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -394,8 +394,12 @@ class Host:
     def send(self, frame: bytes, vnet: bytes | None = None, *, times: int = 1) -> None:
         """Sends a frame, Ethernet header first, as it is. `vnet`: a `struct virtio_net_hdr` (10 bytes) for GSO
         or a checksum to be completed."""
+        self.send_many([frame] * times, vnet)
+
+    def send_many(self, frames: Iterable[bytes], vnet: bytes | None = None) -> None:
+        """Sends frames one after another through one socket; closing one takes the kernel milliseconds."""
         with self._packet_socket(0) as sock:
-            for _ in range(times):
+            for frame in frames:
                 sock.send((vnet or bytes(VNET_HEADER.size)) + frame)
 
     @contextmanager

@@ -240,7 +240,8 @@ def test_256_masks_of_one_priority_all_answer(lab: Lab) -> None:
 
 
 def test_a_slot_used_again_under_a_lower_rule_does_not_answer_from_the_cache(dp: Datapath) -> None:
-    """A cached answer names a slot. After the slot went to a rule of lower priority, it must not win over a higher one."""
+    """A cached answer names a slot. After the slot went to a rule of lower priority, it must not win over a higher
+    one."""
     packet = frame(0x0A000001, 1)
     dp.flows.add(Match(udp_dst=1), Output(1), priority=5)
     look_up_packet(dp, 1, packet)  # the cache knows the slot now

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "datapath": {"base", "fields", "packet", "model"},
     "api": {"base", "fields", "packet", "model", "text", "datapath"},
     "cli": {"base", "fields", "packet", "model", "text", "datapath", "api", ""},
-    "": {"base", "fields", "model", "api", "cli"},  # vswitch/__init__.py and __main__.py
+    "": {"base", "fields", "model", "text", "api", "cli"},  # vswitch/__init__.py and __main__.py
 }
 
 # Time, chance and the outside world are arguments there.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import select
 import time
@@ -19,14 +20,13 @@ from vswitch.api.flows import Flows, Transaction
 from vswitch.api.meters import Meters
 from vswitch.api.ports import Ports
 from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
-from vswitch.base.errors import BusyError, ConfigError, ExistsError, NotFoundError, VswitchError
-from vswitch.datapath.ebpf import attach
+from vswitch.base.errors import ConfigError, ExistsError, VswitchError
+from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf.flows import FlowTable
-from vswitch.datapath.ebpf.injection import Injector
+from vswitch.datapath.ebpf.injection import Injector, attach_program, make_device
 from vswitch.datapath.ebpf.layout import COUNTERS
-from vswitch.datapath.ebpf.netdev import Netdev
-from vswitch.datapath.ebpf.ports import INJECT_SLOT, PortTable, hidden_name
-from vswitch.datapath.ebpf.state import Options, State, check_name, datapath_names
+from vswitch.datapath.ebpf.ports import PortTable, take_down
+from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.model.actions import Action, check_actions
 from vswitch.model.match import Key
 from vswitch.model.port import PortEvent, PortKind
@@ -67,7 +67,8 @@ class Datapath:
     """A virtual switch in the kernel.
 
     `Datapath.create(name)` makes one, `Datapath.open(name)` finds one again. As a context manager, one that was created
-    is deleted at the end of the block unless `keep()` was called; one that was opened is closed.
+    is deleted at the end of the block unless `keep()` was called; one that was opened is closed. One thread at a time
+    uses it, in the network namespace in which it was made; any may call `stop`.
     """
 
     def __init__(self, state: State, *, created: bool, controlled: bool, options: Options) -> None:
@@ -105,66 +106,79 @@ class Datapath:
     ) -> Datapath:
         """Make a datapath with the devices `ports` as its ports 1, 2, ...
 
-        `local`: with an internal port 0, a device called `name`, by which the host is on the switch. `exist_ok`: take
-        over one that is there already, with its flows (ports that it lacks are added). `sizes`: members of `Options`,
-        such as `max_flows=1_000_000`. ExistsError, NotFoundError (a device), PrivilegeError, KernelError, LoadError.
+        `local`: with an internal port 0, a device called `name`, by which the host is on the switch. `sizes`: members
+        of `Options`, such as `max_flows=1_000_000`. `exist_ok`: take over one that is there already, with its flows;
+        what it lacks of `ports` and `local` is added, and sizes that are given must be its own. Either way it is
+        deleted at the end of a `with` block, unless `keep` was called.
+
+        All of it happens, or nothing does. ExistsError, NotFoundError (a device), BusyError, PrivilegeError,
+        KernelError, LoadError; ConfigError for names and sizes that cannot be.
         """
         if options is not None and sizes:
             raise ConfigError("give either options or single sizes, not both")
+        if isinstance(ports, str):
+            raise ConfigError(f"ports {ports!r} is one text, not several names of devices")
+        wanted = sizes if options is None else dataclasses.asdict(options)
         options = options or Options(**sizes)
-        if exist_ok and name in datapath_names():
-            datapath = cls.open(name)
-            datapath._created = True
-        else:
-            datapath = cls._make(name, local, options)
         try:
-            for device in ports:
-                if device not in datapath.ports:
-                    datapath.ports.add(device)
-        except BaseException:
+            state = State.begin(name)
+        except ExistsError:
             if not exist_ok:
-                datapath._delete()
+                raise
+            return cls._take_over(name, ports, local, wanted)
+        return cls._make(state, ports, local, options)
+
+    @classmethod
+    def _make(cls, state: State, ports: Iterable[str], local: bool, options: Options) -> Datapath:
+        datapath = None
+        try:
+            if state.has_remains:
+                take_down(state.name)
+            ifindex = make_device(state.name)
+            state.load(options, ifindex)
+            attach_program(state, ifindex)
+            datapath = cls(state, created=True, controlled=True, options=options)
+            if local:
+                datapath._port_table.add(state.name, LOCAL_PORT, PortKind.INTERNAL, False)
+            for device in ports:
+                datapath.ports.add(device)
+            datapath._port_table.forget_events()
+            state.finish()
+        except BaseException:
+            if datapath is not None:
+                datapath._close_rooms()
+            take_down(state.name)
+            state.remove()
             raise
         return datapath
 
     @classmethod
-    def _make(cls, name: str, local: bool, options: Options) -> Datapath:
-        check_name(name)
-        if name in datapath_names():
-            raise ExistsError(f"datapath {name} exists already")
-        inject, far = hidden_name("vsi", name), hidden_name("vsj", name)
-        with Netdev() as devices:
-            with contextlib.suppress(NotFoundError):  # left by a run that was killed while it made one
-                devices.delete(inject)
-            device, _ = devices.create_veth(inject, far, mtu=65535)
-            datapath = None
-            try:
-                for end in (inject, far):
-                    devices.silence(end)
-                devices.set_up(inject)
-                state = State.create(name, options, device.ifindex)
-                try:
-                    attach.attach(
-                        device.ifindex, "egress", state.programs["vs_inject"],
-                        owner=name, pin=state.folder / "links" / INJECT_SLOT,
-                    )  # fmt: skip
-                    datapath = cls(state, created=True, controlled=True, options=options)
-                    if local:
-                        datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False)
-                except BaseException:
-                    if datapath is not None:
-                        datapath.close()
-                    state.remove()
-                    raise
-            except BaseException:
-                devices.delete(inject)
-                raise
+    def _take_over(cls, name: str, ports: Iterable[str], local: bool, wanted: dict[str, int]) -> Datapath:
+        datapath = cls.open(name)
+        datapath._created = True
+        added: list[int] = []
+        try:
+            for size, value in wanted.items():
+                if (has := getattr(datapath._options, size)) != rounded_size(size, value):
+                    raise ConfigError(f"datapath {name} exists with {size} {has}, not {value}")
+            if local and LOCAL_PORT not in datapath.ports:
+                added.append(datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False).number)
+            added += [datapath.ports.add(device).number for device in ports if device not in datapath.ports]
+        except BaseException:
+            for number in added:
+                datapath.ports.remove(number)
+            datapath.close()
+            raise
         return datapath
 
     @classmethod
     def open(cls, name: str, *, control: bool = True) -> Datapath:
         """Find a datapath again, with ports, flows and counters. `control=False`: only to read, beside the process that
-        controls it. NotFoundError, BusyError."""
+        controls it; whatever would change it raises BusyError.
+
+        NotFoundError, BusyError (another process controls it), PrivilegeError; ConfigError if its devices are in
+        another network namespace (there it can be read, its ports without their devices), MachineError if another
+        version of vswitch made it."""
         state = State.open(name, control=control)
         try:
             return cls(state, created=False, controlled=control, options=state.options)
@@ -174,24 +188,27 @@ class Datapath:
 
     @staticmethod
     def list() -> list[str]:
-        """Names of the datapaths on this machine."""
+        """Names of the datapaths on this machine, in whatever network namespace."""
         return datapath_names()
 
     @staticmethod
     def delete(name: str) -> None:
-        """Remove a datapath and all that was made for it. NotFoundError, BusyError."""
-        Datapath.open(name)._delete()
+        """Remove a datapath and all that was made for it, whichever version of vswitch made it. NotFoundError,
+        BusyError, PrivilegeError; ConfigError if its devices are in another network namespace."""
+        state = State.claim(name)
+        try:
+            take_down(name)
+            state.remove()
+        except BaseException:
+            state.close()
+            raise
 
     def _delete(self) -> None:
+        self._state.need_network()
         self._close_upcalls()
-        for port in list(self._port_table):
-            with contextlib.suppress(NotFoundError):
-                self._port_table.remove(port.number)
-        name, state = self._state.name, self._state
         self._close_rooms()
-        with Netdev() as devices, contextlib.suppress(NotFoundError):
-            devices.delete(hidden_name("vsi", name))
-        state.remove()
+        take_down(self.name)
+        self._state.remove()
 
     def keep(self) -> None:
         """Leave the datapath in the kernel when the `with` block that created it ends."""
@@ -235,12 +252,15 @@ class Datapath:
         return self._state.name
 
     def __repr__(self) -> str:
+        if self._closed:
+            return f"Datapath({self.name!r}, closed)"
         return f"Datapath({self.name!r}, ports={len(self.ports)}, flows={len(self.flows)})"
 
     # ---- reading
 
     def stats(self) -> DatapathStats:
         """Counters of the whole datapath, over all CPUs."""
+        self._state.need_open()
         memory = self._state.memory["counters"].view
         rows = [COUNTERS.unpack_from(memory, stripe * COUNTERS.size) for stripe in range(self._state.stripes)]
         cache_hits, mask_hits, masks_tried, missed, lost, upcalls = (sum(column) for column in zip(*rows, strict=True))
@@ -257,7 +277,7 @@ class Datapath:
 
     def transaction(self) -> Transaction:
         """Changes to the megaflows that packets see all at once."""
-        self._need_control("a transaction")
+        self._state.need_control("a transaction")
         return Transaction(self.flows)
 
     def execute(
@@ -270,7 +290,9 @@ class Datapath:
     ) -> None:
         """Send a frame into the datapath as if it had come in by `in_port`: execute `actions` on it, or look it up if
         there are none (one that misses then is dropped and counted, and does not come up)."""
-        self._need_control("execute")
+        self._state.need_control("execute")
+        if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
+            raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
         if not 14 <= len(packet) <= 65549:
             raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
         header = (offload or Offload()).header
@@ -292,14 +314,8 @@ class Datapath:
 
     def _the_injector(self) -> Injector:
         if self._injector is None:
-            self._injector = Injector(self._state, hidden_name("vsi", self.name))
+            self._injector = Injector(self._state)
         return self._injector
-
-    def _need_control(self, what: str) -> None:
-        if not self._controlled:
-            raise BusyError(f"{what} needs control of datapath {self.name}, which was opened for reading")
-        if self._closed:
-            raise ConfigError(f"datapath {self.name} is closed")
 
     def _forget_recent(self) -> None:
         if self._upcalls is not None:
@@ -309,7 +325,7 @@ class Datapath:
 
     def start_upcalls(self) -> Upcalls:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
-        self._need_control("taking upcalls")
+        self._state.need_control("taking upcalls")
         if self._upcalls is None:
             self._upcalls = Upcalls(
                 self._state, self._flow_table, self._port_table, self._the_injector(), self._options.port_quota_bytes
@@ -363,8 +379,9 @@ class Datapath:
         now = time.monotonic()
         self._expire(now)
         limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
-        readable, _, _ = select.select([upcalls.fileno(), self._port_table.fileno()], [], [], max(limit - now, 0))
-        if self._port_table.fileno() in readable:
+        wait_s = 0 if upcalls.busy or self._port_table.has_events else max(limit - now, 0)
+        readable, _, _ = select.select([upcalls.fileno(), self._port_table.fileno()], [], [], wait_s)
+        if self._port_table.has_events or self._port_table.fileno() in readable:
             self._follow_ports()
         return deadline is None or time.monotonic() < deadline
 
@@ -377,7 +394,10 @@ class Datapath:
         for event in self._port_table.events():
             logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
             for callback in self._port_callbacks:
-                callback(event)
+                try:
+                    callback(event)
+                except Exception:  # said so; the other events, and packets, go on
+                    logger.exception("a callback failed at %r", event)
 
     # ---- upcalls, on asyncio
 
@@ -421,7 +441,7 @@ class Datapath:
         loop.add_reader(self._port_table.fileno(), wake)
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(happened, EXPIRY_INTERVAL_S)
+                await asyncio.wait_for(happened, 0 if upcalls.busy else EXPIRY_INTERVAL_S)
         finally:
             loop.remove_reader(upcalls.fileno())
             loop.remove_reader(self._port_table.fileno())

@@ -99,6 +99,7 @@ class Flows:
         hard_timeout_s: float | None = None,
     ) -> Rule:
         """Other actions for the one with exactly this match and priority; it keeps counting. NotFoundError."""
+        self._table.need_control()
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         self._table.modify(self._table.find(rule.match, rule.priority), rule)
         return rule
@@ -106,12 +107,14 @@ class Flows:
     def delete(self, match: Match | Rule, priority: int = 0) -> Megaflow:
         """Remove the one with exactly this match and priority; it is returned with its last statistics.
         NotFoundError."""
+        self._table.need_control()
         rule = make_rule(match, (), priority)
         slot = self._table.find(rule.match, rule.priority)
         return self._remove([slot])[0]
 
     def delete_many(self, rules: Iterable[Rule]) -> list[Megaflow]:
         """Remove many at once, those that are there; they are returned with their last statistics."""
+        self._table.need_control()
         slots = []
         for rule in rules:
             try:
@@ -122,6 +125,7 @@ class Flows:
 
     def flush(self) -> int:
         """Remove all; how many there were."""
+        self._table.need_control()
         slots = self._table.slots()
         if slots:
             self._table.apply([], slots)
@@ -198,6 +202,7 @@ class Transaction:
     def commit(self) -> None:
         """Do it. NotFoundError: one to remove is not there; else as `Flows.add`."""
         table = self._flows._table
+        table.need_control()
         add = dict(self._add)
         remove: list[int] = []
         if self._flush:

@@ -33,12 +33,14 @@ class Meters:
     """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes."""
 
     def __init__(self, state: State) -> None:
+        self._state = state
         self._memory = state.memory["meters"].view
         self._count = state.memory["meters"].entries
 
     def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
-        """Make or change meter `id`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
+        """Make or change meter `number`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
         packets that may pass at once after a pause, by default a tenth of a second's worth, at least one packet."""
+        self._state.need_control("setting a meter")
         self._check(number)
         if not isinstance(rate, int) or not 1 <= rate <= 10**9:
             raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{10**9}")
@@ -55,12 +57,14 @@ class Meters:
         METER.pack_into(self._memory, number * METER.size, 0, per_packet, per_byte, max(window, 1), 0, 0, 0, 0)
 
     def delete(self, number: int) -> None:
-        """Remove meter `id`: its packets pass from now on. NotFoundError if there is none."""
+        """Remove meter `number`: its packets pass from now on. NotFoundError if there is none."""
+        self._state.need_control("deleting a meter")
         self.get(number)
         METER.pack_into(self._memory, number * METER.size, *[0] * 8)
 
     def get(self, number: int) -> MeterInfo:
-        """Meter `id` and what it has counted. NotFoundError if there is none."""
+        """Meter `number` and what it has counted. NotFoundError if there is none."""
+        self._state.need_open()
         self._check(number)
         _, per_packet, per_byte, window, *counted = METER.unpack_from(self._memory, number * METER.size)
         if not window:
@@ -74,10 +78,11 @@ class Meters:
 
     def list(self) -> list[MeterInfo]:
         """All meters."""
+        self._state.need_open()
         return [
             self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[3]
         ]
 
     def _check(self, number: int) -> None:
         if not isinstance(number, int) or not 0 <= number < self._count:
-            raise ConfigError(f"meter {id!r} is outside 0..{self._count - 1} (max_meters)")
+            raise ConfigError(f"meter {number!r} is outside 0..{self._count - 1} (max_meters)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vswitch.base.errors import ConfigError
 from vswitch.datapath.ebpf.ports import PortTable
 from vswitch.model.port import Port, PortEvent, PortKind, PortStats
 
@@ -26,7 +27,7 @@ class Ports:
         return self._table.get(which)
 
     def __contains__(self, which: object) -> bool:
-        return any(which in (port.number, port.name) for port in self._table)
+        return which in self._table
 
     def add(
         self,
@@ -41,9 +42,15 @@ class Ports:
         `kind`: "system" for a device that exists, "internal" or "tap" for one to be made, which goes with the port.
         `peer_redirect`: for a veth whose other end is in another network namespace, hand packets straight to that
         end. It is faster, but they pass neither qdiscs nor captures nor counters of the near end.
-        NotFoundError: no such device; ExistsError: the device or number is a port already; TableFullError: max_ports.
+        NotFoundError: no such device; ExistsError: the device or number is a port already, or the device to be made is
+        there; TableFullError: max_ports; ConfigError: it cannot be a port.
         """
-        return self._table.add(name, number, PortKind(kind), peer_redirect)
+        try:
+            kind = PortKind(kind)
+        except ValueError:
+            names = ", ".join(known.value for known in PortKind)
+            raise ConfigError(f"port {name!r}: kind {kind!r} is none of {names}") from None
+        return self._table.add(name, number, kind, peer_redirect)
 
     def remove(self, which: int | str) -> Port:
         """Take the port of that number or name away. NotFoundError if there is none."""

@@ -81,6 +81,7 @@ class Miss:
         "_size",
         "_view",
         "answered",
+        "flow",
         "length",
         "port",
         "reason",
@@ -89,7 +90,7 @@ class Miss:
 
     def __init__(self, view: memoryview, offset: int) -> None:
         # hot: once per upcall
-        size, port, reason, _, captured, length, _, recirculations = UPCALL.unpack_from(view, offset)
+        size, port, reason, _, captured, length, _, recirculations, _, flow = UPCALL.unpack_from(view, offset)
         self._view = view
         self._offset = offset
         self._size = size
@@ -98,6 +99,7 @@ class Miss:
         self.length = length
         self._captured = captured
         self._recirculations = recirculations
+        self.flow = flow
         self._key = int.from_bytes(view[offset + UpcallOffset.KEY : offset + _KEY_END], "little")
         self._packet: bytes | None = None
         self._send: tuple[Action, ...] | None = None
@@ -214,6 +216,46 @@ class _Recent:
         self.new, self.old = {}, {}
 
 
+class _Gates:
+    """Flows that were installed for packets that came up, and let no packet pass before those that still wait here.
+
+    A gate may be opened when the ring has been read up to where it ended after the flow was installed: then all that
+    missed before are through; and those that came to the gate are counted, by the kernel and here.
+    """
+
+    def __init__(self, flows: FlowTable, ring: RingBuffer) -> None:
+        self._flows = flows
+        self._ring = ring
+        self._fresh: list[int] = []
+        self._closed: deque[tuple[int, list[int]]] = deque()
+        self._passed: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._closed or self._fresh)
+
+    def close(self, slots: list[int]) -> None:
+        """These have just been installed."""
+        self._fresh += slots
+
+    def passed(self, slot: int) -> None:
+        """A packet that came up to this gate is sent down."""
+        self._passed[slot] = self._passed.get(slot, 0) + 1
+
+    def open(self) -> None:
+        """Open what may be opened. Call it when all that was read from the ring has been sent down."""
+        position = self._ring.position
+        ready: list[int] = []
+        while self._closed and self._closed[0][0] <= position:
+            ready += self._closed.popleft()[1]
+        waiting = self._flows.open_gates(ready, self._passed) if ready else []
+        if self._passed:
+            for slot in set(ready).difference(waiting):
+                self._passed.pop(slot, None)
+        if waiting or self._fresh:
+            self._closed.append((self._ring.producer, waiting + self._fresh))
+            self._fresh = []
+
+
 class Upcalls:
     """The one reader of a datapath's ring."""
 
@@ -227,6 +269,7 @@ class Upcalls:
         self._records: deque[tuple[int, int]] = deque()
         self._handled: list[tuple[Miss, bool]] = []
         self._recent = _Recent()
+        self._gates = _Gates(flows, self._ring)
         self.stats = UpcallStats()
         self._reported: Counter[str] = Counter()
         self._discard_leftovers()
@@ -242,6 +285,11 @@ class Upcalls:
         """Stop the kernel from sending, and forget what has not been read."""
         self._ports.set_quota(0)
         self._ring.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do although no packet waits: call `misses` or `handle` again soon."""
+        return bool(self._records or self._gates)
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -262,7 +310,7 @@ class Upcalls:
             while self._records:
                 offset, _ = self._records.popleft()
                 miss = Miss(self._view, offset)
-                if miss.reason is UpcallReason.MISS and self._recent.takes(miss._key):
+                if miss.flow or (miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)):
                     self.stats.saved += 1
                     self._handled.append((miss, True))
                     continue
@@ -284,7 +332,7 @@ class Upcalls:
         try:
             while records:
                 miss = Miss(view, records.popleft()[0])
-                if miss.reason is UpcallReason.MISS and recent.takes(miss._key):
+                if miss.flow or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
                     handled.append((miss, True))
                     continue
                 handled.append((miss, False))
@@ -323,15 +371,13 @@ class Upcalls:
     def _finish(self) -> None:
         # hot: once per batch
         handled, self._handled = self._handled, []
-        if not handled:
-            if not self._records:
-                self._ring.advance()
-            return
-        self._install(handled)
-        self._send_down(handled)
-        self._account(handled)
+        if handled:
+            self._install(handled)
+            self._send_down(handled)
+            self._account(handled)
         if not self._records:
             self._ring.advance()
+            self._gates.open()
         self._recent.age(self._ring.position, self._ring.producer)
 
     def _install(self, handled: list[tuple[Miss, bool]]) -> None:
@@ -339,7 +385,7 @@ class Upcalls:
         if not rules:
             return
         try:
-            self._flows.apply(rules)
+            self._gates.close(self._flows.apply(rules, gated=True))
             self.stats.installed += len(rules)
         except VswitchError:
             self._install_one_by_one(handled)
@@ -351,7 +397,7 @@ class Upcalls:
             if miss.rule is None:
                 continue
             try:
-                self._flows.apply([miss.rule])
+                self._gates.close(self._flows.apply([miss.rule], gated=True))
                 self._recent.add(miss.rule.match)
                 self.stats.installed += 1
             except VswitchError as problem:
@@ -362,6 +408,8 @@ class Upcalls:
         injector, ring = self._injector, self._ring.address
         released = []
         for miss, covered in handled:
+            if miss.flow:
+                self._gates.passed(miss.flow)
             if covered or miss.rule is not None:
                 entry = injector.entry(miss.look())
             elif miss._send:

@@ -50,7 +50,12 @@ bad_packet: shorter than an Ethernet header; reinjected_miss: a packet sent back
 @dataclass(frozen=True, slots=True)
 class PortStats:
     """Counters of one port since it was added. `drops` has an entry for each reason that occurred (packets);
-    `upcalls`: packets sent up to Python; `lost`: upcalls that did not get there."""
+    `upcalls`: packets sent up to Python; `lost`: upcalls that did not get there.
+
+    `tx_packets` have been handed to the device; what becomes of them it counts itself. From its counters (those of
+    `ip -s link`, which begin when the device is made, and are 0 while it is away) come `rx_errors`, `tx_dropped`
+    (packets that it did not take: it is down, or its queue is full) and, added to the copies that could not be sent,
+    `tx_errors`. Of an internal port it is the end in the switch that counts."""
 
     rx_packets: int = 0
     rx_bytes: int = 0
@@ -61,11 +66,14 @@ class PortStats:
     upcalls: int = 0
     lost: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
+    tx_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of a datapath. `ifindex` is None while its device is away."""
+    """A port of a datapath. `ifindex` is None while its device is away; `up`: as set by the administrator; `carrier`:
+    it can carry packets (its cable is in, the other end of its pair is up). Of an internal port these, `mtu` and `mac`
+    are those of the end in the switch."""
 
     number: int
     name: str
@@ -74,6 +82,7 @@ class Port:
     up: bool = False
     mtu: int = 0
     mac: str = ""
+    carrier: bool = False
 
 
 class PortChange(Enum):
@@ -82,11 +91,13 @@ class PortChange(Enum):
     ADDED = "added"
     REMOVED = "removed"
     LOST = "lost"
-    """The device disappeared; the port keeps its number and waits for it."""
+    """The device disappeared; the port keeps its number and waits for a device of that name."""
     RETURNED = "returned"
     RENAMED = "renamed"
     UP = "up"
+    """The device is up and has a carrier, which it had not before."""
     DOWN = "down"
+    """The device was set down or lost its carrier."""
     CHANGED = "changed"
     """MTU or address."""
 

@@ -31,7 +31,18 @@ from vswitch.base.errors import ExistsError, KernelError, MachineError, NotFound
 from vswitch.datapath.ebpf import bpf_syscall
 from vswitch.datapath.ebpf.netdev import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, RouteSocket
 
-__all__ = ["Attachment", "Direction", "Mechanism", "attach", "detach", "find", "is_attached", "replace_program"]
+__all__ = [
+    "Attachment",
+    "Direction",
+    "Mechanism",
+    "attach",
+    "detach",
+    "detach_pin",
+    "find",
+    "is_attached",
+    "owner_at",
+    "replace_program",
+]
 
 Direction = Literal["ingress", "egress"]
 Mechanism = Literal["tcx", "clsact"]
@@ -132,6 +143,20 @@ def find(ifindex: int, direction: Direction, *, owner: str, pin: Path | None = N
         return next((ours for ours in _our_filters(route, ifindex, direction) if ours.owner == owner), None)
 
 
+def owner_at(ifindex: int, direction: Direction, root: Path) -> str | None:
+    """Whose program hangs there, of all vswitch datapaths: that of a filter, or of a link pinned as ROOT/OWNER/links/X.
+    None if nobody's does."""
+    with RouteSocket() as route:
+        for ours in _our_filters(route, ifindex, direction):
+            return ours.owner
+    hanging = bpf_syscall.tcx_links(ifindex, _TCX_TYPES[direction]) if bpf_syscall.has_tcx() else ()
+    for pin in root.glob("*/links/*") if any(hanging) else ():
+        link = _pinned_link(pin)
+        if link is not None and link.id in hanging:
+            return pin.parent.parent.name
+    return None
+
+
 def is_attached(attachment: Attachment) -> bool:
     """Whether the program still hangs where it was hung."""
     if attachment.mechanism == "clsact":
@@ -165,6 +190,19 @@ def detach(attachment: Attachment) -> None:
         _detach_tcx(attachment)
     else:
         _detach_clsact(attachment)
+
+
+def detach_pin(pin: Path) -> None:
+    """Take down what is pinned there, wherever it hangs, and the pin. That it is gone already is no error."""
+    with suppress(NotFoundError):
+        link_fd = bpf_syscall.obj_get(pin)
+        try:
+            bpf_syscall.link_detach(link_fd)  # without, it would go some time after the pin
+        except NotFoundError:
+            pass  # its device has vanished
+        finally:
+            os.close(link_fd)
+    pin.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------------------------------- tcx

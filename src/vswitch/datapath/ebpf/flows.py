@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vswitch.base.errors import ExistsError, LimitError, NotFoundError, OverlapError, TableFullError
@@ -28,6 +29,7 @@ from vswitch.datapath.ebpf.layout import (
     DATAPATH,
     FLOW,
     FLOW_STATS,
+    GATE,
     MASK,
     NO_MASK,
     STAGE,
@@ -124,7 +126,7 @@ class FlowTable:
                 entry.flows += 1
                 self._priorities[entry.priority] += 1
                 self._timed += self._has_timeout(slot)
-                words[self._flow_words[slot * _FLOW_WORDS]] += 1
+                words[self._flow_words[slot * _FLOW_WORDS] & ~GATE] += 1
         taken = {slot for slot in held if slot not in gone}
         self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
         self._free_masks = [i for i in range(self._max_masks, 0, -1) if i not in self._masks_by_id]
@@ -207,12 +209,20 @@ class FlowTable:
 
     # ---- changing
 
-    def apply(self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False) -> list[int]:
+    def need_control(self) -> None:
+        """BusyError on a datapath that was opened for reading."""
+        self._state.need_control("changing megaflows")
+
+    def apply(
+        self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False, gated: bool = False
+    ) -> list[int]:
         """Add rules and take flows (by slot) away; the slots of the new flows. All of it happens, or nothing does.
 
-        `atomic`: packets see all of it or nothing. ExistsError, OverlapError: a rule is there, or lies across another
-        of its priority, that is not taken away. TableFullError, LimitError: a bound would be passed.
+        `atomic`: packets see all of it or nothing. `gated`: packets of the new flows go on coming up until
+        `open_gates`. ExistsError, OverlapError: a rule is there, or lies across another of its priority, that is not
+        taken away. TableFullError, LimitError: a bound would be passed.
         """
+        self.need_control()
         if self._reused and len({*self._priorities, *(rule.priority for rule in add)}) > 1:
             self._publish()
         noted, gone = self._note(add, remove)
@@ -222,7 +232,7 @@ class FlowTable:
         for slot in remove if versioned else ():
             self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = turn
         try:
-            slots = self._write(add, turn)
+            slots = self._write(add, turn, GATE if gated else 0)
         except BaseException:
             for slot in remove:
                 self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
@@ -309,7 +319,7 @@ class FlowTable:
             for slot in self._slots_of({entry.id}):
                 yield self._value_at(slot, entry)
 
-    def _write(self, rules: Sequence[Rule], born: int) -> list[int]:
+    def _write(self, rules: Sequence[Rule], born: int, gate: int) -> list[int]:
         """Write and index flows; on error none of them is left."""
         if len(rules) > len(self._free):
             raise TableFullError(
@@ -322,22 +332,25 @@ class FlowTable:
         try:
             for begin in range(0, len(rules), STAGE):
                 part = rules[begin : begin + STAGE]
-                for place, rule in enumerate(part):
-                    slot = self._write_one(rule, born, now)
-                    slots.append(slot)
-                    self._stage[place] = slot
-                self._state.control(ControlCode.INSERT, count=len(part))
+                new = []
+                for rule in part:
+                    new.append(self._write_one(rule, born, now, gate))
+                    slots.append(new[-1])
+                self._run_on(ControlCode.INSERT, new)
                 results = self._results[: len(part)].tolist()
-                indexed += [slots[begin + i] for i, result in enumerate(results) if result == ControlResult.OK]
-                for i, result in enumerate(results):
+                if not any(results):
+                    indexed += new
+                    continue
+                indexed += [slot for slot, result in zip(new, results, strict=True) if result == ControlResult.OK]
+                for rule, result in zip(part, results, strict=True):
                     if result != ControlResult.OK:
-                        self._explain(part[i], result)
+                        self._explain(rule, result)
         except BaseException:
             self._undo(slots, indexed)
             raise
         return slots
 
-    def _write_one(self, rule: Rule, born: int, now: int) -> int:
+    def _write_one(self, rule: Rule, born: int, now: int, gate: int) -> int:
         # hot: once per megaflow
         match = rule.match
         entry = self._masks.get((match.mask, rule.priority)) or self._mask_for(match.mask, rule.priority)
@@ -346,8 +359,8 @@ class FlowTable:
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         FLOW.pack_into(
             self._flows, slot * FLOW.size,
-            word, NO_MASK, born, 0, int(idle * 1000) if idle else 0,
-            match.value.to_bytes(KEY_BYTES, "little"), now, int(hard * 1000) if hard else 0, entry.id, 0,
+            word | gate, NO_MASK, born, 0, int(idle * 1000) if idle else 0,
+            match.value.to_bytes(KEY_BYTES, "little"), now, int(hard * 1000) if hard else 0, entry.id, gate,
         )  # fmt: skip
         entry.flows += 1
         self._priorities[rule.priority] += 1
@@ -370,12 +383,29 @@ class FlowTable:
             self._forget(slot)
         self._drop_empty_masks()
 
-    def _unindex(self, slots: Sequence[int]) -> None:
+    def open_gates(self, slots: Sequence[int], sent: Mapping[int, int]) -> list[int]:
+        """Let packets of these flows pass from now on, where `sent` (by slot, 0 if absent) packets that came up to the
+        gate are all that did. The slots where some more are on their way."""
+        # hot: once per batch of upcalls
+        waiting: list[int] = []
         for begin in range(0, len(slots), STAGE):
             part = slots[begin : begin + STAGE]
-            for place, slot in enumerate(part):
-                self._stage[place] = slot
-            self._state.control(ControlCode.REMOVE, count=len(part))
+            counts = array("I", [sent.get(slot, 0) for slot in part] if sent else bytes(4 * len(part)))
+            self._results[: len(part)] = memoryview(counts)
+            self._run_on(ControlCode.OPEN, part)
+            results = self._results[: len(part)].tolist()
+            if ControlResult.WAITING in results:
+                waiting += [slot for slot, result in zip(part, results, strict=True) if result == ControlResult.WAITING]
+        return waiting
+
+    def _unindex(self, slots: Sequence[int]) -> None:
+        for begin in range(0, len(slots), STAGE):
+            self._run_on(ControlCode.REMOVE, slots[begin : begin + STAGE])
+
+    def _run_on(self, code: ControlCode, slots: Sequence[int]) -> None:
+        """One control request for at most STAGE flows."""
+        self._stage[: len(slots)] = memoryview(array("I", slots))
+        self._state.control(code, count=len(slots))
 
     def _take_away(self, slots: Sequence[int]) -> None:
         """Out of the index, out of the packets' hands, then free."""
@@ -388,7 +418,7 @@ class FlowTable:
         for entry in emptied:
             self._free_masks.append(entry.id)
         for slot in slots:
-            self.arena.release(self._flow_words[slot * _FLOW_WORDS])
+            self.arena.release(self._flow_words[slot * _FLOW_WORDS] & ~GATE)
             self._free.append(slot)
         self._reused = len(self._priorities) < 2
 
@@ -414,7 +444,7 @@ class FlowTable:
         entry.flows -= 1
         self._uncount_priority(entry.priority)
         self._timed -= self._has_timeout(slot)
-        self.arena.release(self._flow_words[slot * _FLOW_WORDS])
+        self.arena.release(self._flow_words[slot * _FLOW_WORDS] & ~GATE)
         self._flow_ints[slot * _FLOW_INTS + _AT_MASK] = NO_MASK
         self._free.append(slot)
 
@@ -427,9 +457,10 @@ class FlowTable:
 
     def modify(self, slot: int, rule: Rule) -> None:
         """Other actions and timeouts for the flow in `slot`; its statistics go on."""
-        old = self._flow_words[slot * _FLOW_WORDS]
+        old = self._flow_words[slot * _FLOW_WORDS] & ~GATE
         word = self.arena.acquire(rule.actions)
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
+        self.need_control()
         self._timed -= self._has_timeout(slot)
         self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = int(idle * 1000) if idle else 0
         self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = int(hard * 1000) if hard else 0
@@ -498,7 +529,7 @@ class FlowTable:
         word, mask_id, _, _, idle, _, _, hard, _, _ = FLOW.unpack_from(self._flows, slot * FLOW.size)
         entry = self._masks_by_id[mask_id]
         match = Match.from_ints(self._value_at(slot, entry), entry.mask)
-        return Rule(match, self.arena.decode(word), entry.priority, idle / 1000 or None, hard / 1000 or None)
+        return Rule(match, self.arena.decode(word & ~GATE), entry.priority, idle / 1000 or None, hard / 1000 or None)
 
     def read(self, slot: int, now_ns: int | None = None) -> Megaflow:
         """The flow in `slot`, with its statistics."""

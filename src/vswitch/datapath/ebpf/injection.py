@@ -16,11 +16,13 @@ import socket
 import struct
 from collections import OrderedDict
 
-from vswitch.base.errors import VswitchError
+from vswitch.base.errors import NotFoundError, VswitchError
+from vswitch.datapath.ebpf import attach
 from vswitch.datapath.ebpf.layout import INJECTION
-from vswitch.datapath.ebpf.state import State
+from vswitch.datapath.ebpf.netdev import Netdev
+from vswitch.datapath.ebpf.state import State, hidden_name, owner_mark
 
-__all__ = ["Injector"]
+__all__ = ["Injector", "attach_program", "make_device"]
 
 BATCH = 256
 """Packets of one system call."""
@@ -31,6 +33,8 @@ _PACKET_VNET_HDR = 15
 _MMSGHDR = struct.Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; msg_len
 _CMSG = struct.Struct("=QiiI4x")
 _OFFLOAD_BYTES = 10
+_MTU = 65535
+"""Of the private device: the longest that a veth has, for GSO packets."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg = _libc.sendmmsg
@@ -40,16 +44,43 @@ Look = tuple[int, int, int, int, int, int, bytes]
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, tunnel words of the key (48 bytes)"""
 
 
-class Injector:
-    """One process's way into one datapath. `failed` counts packets that the kernel refused to take."""
+def make_device(datapath: str) -> int:
+    """Make the private device of a new datapath, and its other end; the ifindex."""
+    name, far = hidden_name("vsi", datapath), hidden_name("vsj", datapath)
+    with Netdev() as devices:
+        device, _ = devices.create_veth(name, far, mtu=_MTU)
+        for end in (name, far):
+            devices.set_alias(end, owner_mark(datapath))
+            devices.silence(end)
+        devices.set_up(name)
+    return device.ifindex
 
-    def __init__(self, state: State, device: str) -> None:
+
+def attach_program(state: State, ifindex: int) -> None:
+    """Let what is sent on the private device enter the datapath."""
+    pin = state.folder / "links" / "inject"
+    attach.attach(ifindex, "egress", state.programs["vs_inject"], owner=state.name, pin=pin)
+
+
+class Injector:
+    """One process's way into one datapath. `failed` counts packets that the kernel refused to take. NotFoundError if
+    somebody has deleted the device."""
+
+    def __init__(self, state: State) -> None:
         self._injections = state.memory["injections"].view
         self._slots = state.memory["injections"].entries
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        self._socket.bind((device, 0))
+        device = hidden_name("vsi", state.name)
+        try:
+            self._socket.bind((device, 0))
+        except OSError as problem:
+            self._socket.close()
+            raise NotFoundError(
+                f"device {device}, by which packets enter datapath {state.name}, is gone ({problem.strerror}): delete "
+                f"the datapath and make it anew"
+            ) from problem
         self._fd = self._socket.fileno()
         self._known: OrderedDict[tuple[Look, int], int] = OrderedDict()
         self._headers = (ctypes.c_char * (_MMSGHDR.size * BATCH))()

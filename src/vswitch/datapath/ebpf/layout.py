@@ -15,6 +15,7 @@ __all__ = [
     "DATAPATH",
     "FLOW",
     "FLOW_STATS",
+    "GATE",
     "INJECTION",
     "LAYOUT",
     "MASK",
@@ -40,9 +41,10 @@ MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024
 NO_MASK: Final = 0
+GATE: Final = 1 << 63
 
 FLOW = Struct("<QIIII208sQIIQ")
-"""actions, mask, born, died, idle_ms, key, created_ns, hard_ms, wanted_mask, cookie"""
+"""actions, mask, born, died, idle_ms, key, created_ns, hard_ms, wanted_mask, gate"""
 FLOW_STATS = Struct("<QQQQ")
 """packets, bytes, used_ns, tcp_flags"""
 MASK = Struct("<QII32s208s")
@@ -50,7 +52,7 @@ MASK = Struct("<QII32s208s")
 PORT = Struct("<IHH")
 """ifindex, slot, flags"""
 PORT_INFO = Struct("<16sHBBB11x")
-"""name, number, kind, made, peer"""
+"""name, number, kind, unfinished, peer"""
 PORT_COUNTERS = Struct("<6Q16x24Q")
 """rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls, drops by reason"""
 PORT_RING = Struct("<QQQQ32x")
@@ -63,9 +65,9 @@ INJECTION = Struct("<IIIIIHHII48s")
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
 OP = Struct("<BBHIQQQ")
 """code, a8, a16, a32, value, mask, extra"""
-UPCALL = Struct("<IHBBIIQH")
-"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations (the rest of the record by
-offset)"""
+UPCALL = Struct("<IHBBIIQHHI")
+"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations, pad, flow (the rest of the
+record by offset)"""
 CONTROL = Struct("<IIIIIIQ")
 """code, count, mask, first, result, pad, now_ns"""
 
@@ -79,7 +81,8 @@ class DATAPATH:
     INJECT_IFINDEX: Final = 12
     OPTION_MASKS: Final = 16
     OPTION_QUOTA: Final = 20
-    EXPLICIT_DROPS: Final = 24
+    NETWORK: Final = 24
+    EXPLICIT_DROPS: Final = 32
     CRC32C_ZEROS: Final = EXPLICIT_DROPS + 256 * 8
     STAGE_KEY: Final = CRC32C_ZEROS + 17 * 32 * 4
     STAGE_ID: Final = STAGE_KEY + 208
@@ -116,6 +119,7 @@ class ControlCode(IntEnum):
     FIND = 2
     LOOKUP = 3
     EXPIRE = 4
+    OPEN = 5
 
 
 class ControlResult(IntEnum):
@@ -125,3 +129,4 @@ class ControlResult(IntEnum):
     EXISTS = 1
     FULL = 2
     ABSENT = 3
+    WAITING = 4

@@ -86,8 +86,9 @@ _MONITOR_DATAGRAMS = 256
 @dataclass(frozen=True, slots=True)
 class Device:
     """A network device as it is now. `kind`: "veth", "tun", "bridge", ..., "" for a plain one; `up`: as set by the
-    administrator; `carrier`: it can carry packets; `mac`: "" unless it is an Ethernet device. Of a veth,
-    `peer_ifindex` is the other end's number in its own namespace, and `peer_elsewhere` says that this is another."""
+    administrator; `carrier`: it can carry packets; `mac`: "" unless it is an Ethernet device; `alias`: a note of
+    whoever set it. Of a veth, `peer_ifindex` is the other end's number in its own namespace, and `peer_elsewhere` says
+    that this is another."""
 
     ifindex: int
     name: str
@@ -99,6 +100,7 @@ class Device:
     peer_ifindex: int | None = None
     peer_elsewhere: bool = False
     master_ifindex: int | None = None
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,18 @@ class Netdev:
     def set_mac(self, which: str | int, mac: str) -> None:
         self._change(which, f"address {mac}", IFLA_ADDRESS=_checked_mac(mac))
 
+    def set_name(self, which: str | int, name: str) -> None:
+        """Rename a device, which must be down on kernels before 6.2. ExistsError if the name is taken."""
+        try:
+            index = which if isinstance(which, int) else self.device(which).ifindex
+            self._change(index, f"name {name}", IFLA_IFNAME=_checked_name(name))
+        except ExistsError:
+            raise ExistsError(f"device {name} exists already") from None
+
+    def set_alias(self, which: str | int, alias: str) -> None:
+        """Set the note that `ip link` shows as the device's alias, at most 255 bytes."""
+        self._ask(which, "setting the alias of", _link(which, IFLA_IFALIAS=alias), _RTM_SETLINK)
+
     def set_namespace(self, which: str | int, namespace_fd: int) -> None:
         """Move a device to the network namespace of a descriptor (of /run/netns/x, or /proc/pid/ns/net)."""
         self._ask(which, "moving", _link(which, IFLA_NET_NS_FD=namespace_fd), _RTM_SETLINK)
@@ -411,6 +425,7 @@ def _device(link: Any) -> Device:
         peer_ifindex=link.get_attr("IFLA_LINK") if is_veth else None,
         peer_elsewhere=is_veth and link.get_attr("IFLA_LINK_NETNSID") is not None,
         master_ifindex=link.get_attr("IFLA_MASTER"),
+        alias=link.get_attr("IFLA_IFALIAS") or "",
     )
 
 
@@ -433,8 +448,12 @@ def _mac(link: Any) -> str:
 
 
 def _checked_name(name: str) -> str:
-    if not 0 < len(name.encode()) <= _MAX_NAME or "/" in name or name in (".", "..") or any(c.isspace() for c in name):
-        raise ConfigError(f"device name {name!r} must have 1 to {_MAX_NAME} bytes, without spaces and slashes")
+    if (
+        not 0 < len(name.encode()) <= _MAX_NAME
+        or name in (".", "..")
+        or any(c.isspace() or c in "/:%" for c in name)  # the kernel puts a number for %d
+    ):
+        raise ConfigError(f"device name {name!r} must have 1 to {_MAX_NAME} bytes, without spaces and / : %")
     return name
 
 

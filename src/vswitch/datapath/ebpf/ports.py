@@ -1,16 +1,21 @@
 """Ports in the kernel: numbers, devices, counters, and what rtnetlink tells of them.
 
 A port has a number (the datapath's own) and a slot (where its counters are). The kernel finds the number by ifindex and
-the ifindex by number; the name, by which a device is known again when it returns, is kept beside for Python.
+the ifindex by number; the name, by which a device is known again when it returns, is kept beside for Python. A port
+whose device is away stays, and waits for one of that name.
 
-Invariant: a device is a port of at most one datapath here, and everything that was made for a port (the other end of an
-internal port, the link or filter at the device) goes with it.
+A port is recorded as unfinished before anything is made for it, and again before anything of it is taken away: if its
+process is killed meanwhile, the next one that opens the datapath takes away what is there of it.
+
+Invariant: a device is a port of at most one datapath, and everything that was made for a port (its tap device, the
+pair of devices of an internal port, the link or filter at the device) goes with it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import zlib
+import logging
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,47 +23,69 @@ from pathlib import Path
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, TableFullError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf import attach, bpf_syscall
-from vswitch.datapath.ebpf.layout import PORT, PORT_COUNTERS, PORT_INFO, PORT_RING
+from vswitch.datapath.ebpf.layout import PORT_COUNTERS, PORT_INFO, PORT_RING
 from vswitch.datapath.ebpf.netdev import Device, LinkEvent, LinkMonitor, Netdev
-from vswitch.datapath.ebpf.state import State
+from vswitch.datapath.ebpf.state import State, hidden_name, is_hidden_name, owner_mark
 from vswitch.model.port import DROP_REASONS, Port, PortChange, PortEvent, PortKind, PortStats
 
-__all__ = ["PortTable", "hidden_name"]
+__all__ = ["PortTable", "take_down"]
 
+logger = logging.getLogger("vswitch")
+
+_U32 = 0xFFFFFFFF
 _FLAG_TUNNEL, _FLAG_PEER = 1, 2
 _KINDS = (None, PortKind.SYSTEM, PortKind.INTERNAL, PortKind.TAP)
-_TUNNEL_DEVICES = ("vxlan", "geneve", "gre", "gretap", "ip6gretap", "erspan", "bareudp")
-INJECT_SLOT = "inject"
+_TUNNEL_DEVICES = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan")
+_NAME_BYTES, _AT_KIND, _AT_UNFINISHED = 16, 18, 19
+_MAX_PENDING = 4096
+"""Events kept for a program that does not ask for them; the oldest go."""
 
 
-def hidden_name(prefix: str, name: str) -> str:
-    """A device name (11 characters) for what the user need not see, the same for the same `name`."""
-    return f"{prefix}{zlib.crc32(name.encode()):08x}"
+def take_down(datapath: str) -> None:
+    """Delete the devices in this network namespace that some version of vswitch has made for a datapath, and take its
+    filters off the others. (Links are pinned, and go with their pins.)"""
+    with Netdev() as devices:
+        for device in devices.devices():
+            ours = device.alias == owner_mark(datapath) or (not device.alias and is_hidden_name(device.name, datapath))
+            with contextlib.suppress(NotFoundError):  # it went with the other end of its pair
+                if ours:
+                    devices.delete(device.ifindex)
+                elif (found := attach.find(device.ifindex, "ingress", owner=datapath)) is not None:
+                    attach.detach(found)
 
 
 @dataclass(slots=True)
 class _Entry:
     slot: int
     port: Port
-    peer: bool
+    peer: bool = False
     attached: attach.Attachment | None = None
 
 
 class PortTable:
-    """The ports of one datapath. What changes them needs the lock of `state`; devices are looked for in the network
-    namespace of the thread that made the table."""
+    """The ports of one datapath, as the process knows them that controls it; for one that only reads, as they are in
+    the kernel each time. What changes them needs the lock of `state`, in the network namespace of the datapath."""
 
     def __init__(self, state: State, controlled: bool) -> None:
         self._state = state
         self._controlled = controlled
-        self._ports = state.memory["ports"].view
+        self._is_here = state.is_here
+        self._words = state.memory["ports"].view.cast("Q")  # ifindex | slot << 32 | flags << 48
         self._infos = state.memory["port_infos"].view
         self._rings = state.memory["port_rings"].view
+        self._slots = state.memory["port_infos"].entries
+        self._quota = 0
+        self._known: dict[int, _Entry] = {}
+        self._pending: deque[PortEvent] = deque(maxlen=_MAX_PENDING)
+        self._monitor: LinkMonitor | None = None
         self._devices = Netdev()
-        self._monitor: LinkMonitor | None = LinkMonitor() if controlled else None
-        self._entries: dict[int, _Entry] = {}
-        self._pending: list[PortEvent] = []
-        self._read()
+        if controlled:
+            try:
+                self._monitor = LinkMonitor()  # before looking at devices, so that nothing is missed
+                self._take_stock()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Forget the ports, which stay."""
@@ -69,56 +96,93 @@ class PortTable:
 
     # ---- what is there
 
-    def _read(self) -> None:
-        by_name = {device.name: device for device in self._devices.devices()}
-        for slot in range(self._slots):
-            name, number, kind, _, peer = PORT_INFO.unpack_from(self._infos, slot * PORT_INFO.size)
-            if not kind:
-                continue
-            text = name.rstrip(b"\0").decode()
-            ifindex = PORT.unpack_from(self._ports, number * PORT.size)[0]
+    def _recorded(self) -> Iterator[tuple[_Entry, bool]]:
+        """The ports in the kernel's memory, and whether they are unfinished."""
+        for slot in range(1, self._slots):
+            name, number, kind, unfinished, peer = PORT_INFO.unpack_from(self._infos, slot * PORT_INFO.size)
             port_kind = _KINDS[kind]
-            assert port_kind is not None
-            device = by_name.get(self._switch_end(text, port_kind))
-            if not self._controlled:
-                device = device if device is not None and device.ifindex == ifindex else None
-            entry = _Entry(slot, _with_device(Port(number, text, port_kind), device), bool(peer))
-            self._entries[number] = entry
-            if self._controlled:
-                self._take_up(entry, device, ifindex)
+            if port_kind is not None:
+                text = name.rstrip(b"\0").decode(errors="replace")
+                port = Port(number, text, port_kind, ifindex=self._words[number] & _U32 or None)
+                yield _Entry(slot, port, bool(peer)), bool(unfinished)
 
-    def _take_up(self, entry: _Entry, device: Device | None, known_ifindex: int) -> None:
-        """A port as an earlier process left it: still attached, or its device went, or came back, meanwhile."""
-        if device is None:
-            self._set_ifindex(entry, None, known_ifindex)
-            return
-        if device.ifindex == known_ifindex:
-            entry.attached = attach.find(
-                device.ifindex, "ingress", owner=self._state.name, pin=self._pin(entry.port.number)
-            )
-        if entry.attached is None:
-            self._set_ifindex(entry, None, known_ifindex)
-            self._attach(entry, device)
+    def _entries(self) -> dict[int, _Entry]:
+        """By number. One who only reads knows nothing of their devices but the ifindex."""
+        self._state.need_open()
+        if self._controlled:
+            return self._known
+        return {entry.port.number: entry for entry, unfinished in self._recorded() if not unfinished}
 
-    @property
-    def _slots(self) -> int:
-        return self._state.memory["port_infos"].entries
+    def _entry(self, which: int | str) -> _Entry:
+        entries = self._entries()
+        found = [entry for number, entry in entries.items() if which in (number, entry.port.name)]
+        if not found:
+            raise NotFoundError(f"datapath {self._state.name} has no port {which!r}")
+        # one that waits for its device may have the name that another was given meanwhile
+        return max(found, key=lambda entry: entry.port.ifindex is not None)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries())
+
+    def __contains__(self, which: object) -> bool:
+        return any(which in (number, entry.port.name) for number, entry in self._entries().items())
 
     def __iter__(self) -> Iterator[Port]:
-        return iter([self._entries[number].port for number in sorted(self._entries)])
+        entries = self._entries()
+        ports = [entries[number].port for number in sorted(entries)]
+        if not self._controlled and self._is_here:
+            devices = {device.ifindex: device for device in self._devices.devices()}
+            ports = [_with_device(port, devices.get(port.ifindex or 0)) for port in ports]
+        return iter(ports)
 
     def get(self, which: int | str) -> Port:
         """The port of that number or name. NotFoundError if there is none."""
-        return self._entry(which).port
+        port = self._entry(which).port
+        if self._controlled or not self._is_here or port.ifindex is None:
+            return port
+        try:
+            return _with_device(port, self._devices.device(port.ifindex))
+        except NotFoundError:
+            return _with_device(port, None)
 
-    def _entry(self, which: int | str) -> _Entry:
-        for entry in self._entries.values():
-            if which in (entry.port.number, entry.port.name):
-                return entry
-        raise NotFoundError(f"datapath {self._state.name} has no port {which!r}")
+    # ---- taking up what an earlier process left
+
+    def _take_stock(self) -> None:
+        """Find the ports again, finish the removal of those that are unfinished, and note what happened to their
+        devices while nobody looked."""
+        devices = self._devices.devices()
+        by_index = {device.ifindex: device for device in devices}
+        by_name = {device.name: device for device in devices}
+        for entry, unfinished in list(self._recorded()):
+            device = by_index.get(entry.port.ifindex or 0)
+            if unfinished:
+                device = device or by_name.get(self._switch_end(entry.port))
+                entry.attached = self._find(entry, device)
+                entry.port = _with_device(entry.port, device)
+                self._discard(entry)
+                continue
+            self._known[entry.port.number] = entry
+            self._take_up(entry, device, by_name.get(self._switch_end(entry.port)))
+        self.set_quota(0)
+
+    def _take_up(self, entry: _Entry, device: Device | None, namesake: Device | None) -> None:
+        """`device`: the one with the ifindex that was the port's; `namesake`: the one with its name."""
+        entry.attached = self._find(entry, device)
+        if device is not None and entry.attached is not None:
+            self._point_to(entry, device)
+            if self._rename(entry, device.name):
+                self._pending.append(PortEvent(PortChange.RENAMED, entry.port))
+            return
+        happened = self._lost(entry) if entry.port.ifindex is not None else []
+        if namesake is not None:
+            happened += self._returned(entry, namesake)
+        if device is None or device is not namesake:  # else it was there all the time, only our program was not
+            self._pending += happened
+
+    def _find(self, entry: _Entry, device: Device | None) -> attach.Attachment | None:
+        if device is None:
+            return None
+        return attach.find(device.ifindex, "ingress", owner=self._state.name, pin=self._pin(entry.port.number))
 
     # ---- adding and removing
 
@@ -126,130 +190,183 @@ class PortTable:
         """Make device `name` a port; the lowest free number from 1 on if none is given.
 
         NotFoundError: no such device. ExistsError: it, or the number, is in use. TableFullError: max_ports.
+        ConfigError: it cannot be a port.
         """
-        if any(entry.port.name == name for entry in self._entries.values()):
-            raise ExistsError(f"device {name} is a port of datapath {self._state.name} already")
+        self._state.need_control("adding a port")
+        self._state.need_network()
         number = self._free_number() if number is None else number
         if not isinstance(number, int) or not 0 <= number <= MAX_PORT:
             raise ConfigError(f"port number {number!r} is outside 0..{MAX_PORT}")
-        if number in self._entries:
-            raise ExistsError(f"port number {number} is {self._entries[number].port.name} already")
-        used = {entry.slot for entry in self._entries.values()}
-        slot = next((slot for slot in range(self._slots) if slot not in used), None)
+        if number in self._known:
+            raise ExistsError(f"port number {number} is {self._known[number].port.name} already")
+        name = self._checked_device(name, kind, peer_redirect)
+        used = {entry.slot for entry in self._known.values()}
+        slot = next((slot for slot in range(1, self._slots) if slot not in used), None)
         if slot is None:
-            raise TableFullError(f"no room for port {name}: the datapath has all {self._slots} of max_ports")
-        made = self._make_device(name, kind)
+            raise TableFullError(f"no room for port {name}: the datapath has all {self._slots - 1} of max_ports")
         entry = _Entry(slot, Port(number, name, kind), peer_redirect)
+        self._forget_counters(slot)
+        self._write(entry)
+        self._known[number] = entry
         try:
-            device = self._devices.device(self._switch_end(name, kind))
-            if peer_redirect and device.kind != "veth":
-                raise ConfigError(f"device {name} is no veth, so packets cannot be handed to its other end")
-            self._forget_counters(slot)
-            self._write(entry)
-            self._entries[number] = entry
-            self._attach(entry, device)
+            self._make_device(entry)
+            self._attach(entry, self._devices.device(self._switch_end(entry.port)))
         except BaseException:
-            self._entries.pop(number, None)
-            self._erase(entry)
-            if made:
-                with contextlib.suppress(VswitchError):
-                    self._devices.delete(name)
+            self._discard(entry)
             raise
+        self._infos[slot * PORT_INFO.size + _AT_UNFINISHED] = 0
+        self._pending.append(PortEvent(PortChange.ADDED, entry.port))
         return entry.port
 
     def remove(self, which: int | str) -> Port:
         """Take a port out of the datapath; a device that was made for it goes too."""
+        self._state.need_control("removing a port")
+        self._state.need_network()
         entry = self._entry(which)
+        port = entry.port
+        self._infos[entry.slot * PORT_INFO.size + _AT_UNFINISHED] = 1
+        self._discard(entry)
+        self._pending.append(PortEvent(PortChange.REMOVED, port))
+        return port
+
+    def _discard(self, entry: _Entry) -> None:
+        """Take away all that is there of an unfinished port; the record last."""
+        port = entry.port
         self._detach(entry)
-        self._erase(entry)
-        del self._entries[entry.port.number]
-        if entry.port.kind is not PortKind.SYSTEM:
+        if port.kind is PortKind.INTERNAL:
             with contextlib.suppress(NotFoundError):
-                self._devices.delete(self._switch_end(entry.port.name, entry.port.kind))
-        return entry.port
+                self._devices.delete(self._switch_end(port))
+        elif port.kind is PortKind.TAP:
+            self._delete_tap(port)
+        self._erase(entry)
+        self._known.pop(port.number, None)
+
+    def _delete_tap(self, port: Port) -> None:
+        """Ours bears our mark, or still the name that it was made under."""
+        with contextlib.suppress(NotFoundError):
+            self._devices.delete(hidden_name("vst", self._state.name, port.number))
+        with contextlib.suppress(NotFoundError):
+            device = self._devices.device(port.ifindex or port.name)
+            if device.alias == owner_mark(self._state.name):
+                self._devices.delete(device.ifindex)
 
     def _free_number(self) -> int:
-        number = next((n for n in range(1, MAX_PORT + 1) if n not in self._entries), None)
+        number = next((n for n in range(1, MAX_PORT + 1) if n not in self._known), None)
         if number is None:
             raise TableFullError(f"all port numbers 1..{MAX_PORT} are in use")
         return number
 
-    def _switch_end(self, name: str, kind: PortKind) -> str:
-        """The device that packets of the port come in by: of an internal port, the other end of a veth pair."""
-        return hidden_name("vsp", name) if kind is PortKind.INTERNAL else name
+    def _checked_device(self, name: str, kind: PortKind, peer_redirect: bool) -> str:
+        """The name of the device that is to be a port, if it can be one."""
+        if not isinstance(name, str):
+            raise ConfigError(f"port name {name!r} is no text")
+        if any(entry.port.name == name for entry in self._known.values()):
+            raise ExistsError(f"device {name} is a port of datapath {self._state.name} already")
+        if kind is not PortKind.SYSTEM:
+            if peer_redirect:
+                raise ConfigError(f"port {name}: peer_redirect is for veth devices that exist, not for {kind.value}")
+            if self._devices.exists(name):
+                raise ExistsError(f"device {name} exists already")
+            return name
+        device = self._devices.device(name)
+        if peer_redirect and device.kind != "veth":
+            raise ConfigError(f"device {name} is no veth, so packets cannot be handed to its other end")
+        self._refuse_unfit(device)
+        return device.name  # `name` may be another name of it
 
-    def _make_device(self, name: str, kind: PortKind) -> bool:
-        if kind is PortKind.SYSTEM:
-            return False
-        if kind is PortKind.TAP:
-            self._devices.create_tap(name)
-            self._devices.set_up(name)
-            return True
-        hidden = self._switch_end(name, kind)
-        self._devices.create_veth(name, hidden)
-        self._devices.silence(hidden)
-        self._devices.set_up(hidden)
-        return True
+    def _refuse_unfit(self, device: Device) -> None:
+        if not device.mac:
+            raise ConfigError(f"device {device.name} is no Ethernet device")
+        owner = attach.owner_at(device.ifindex, "ingress", self._state.folder.parent)
+        if owner is not None:
+            raise ExistsError(f"device {device.name} is a port of datapath {owner} already")
+
+    def _switch_end(self, port: Port) -> str:
+        """The device that packets of the port come in by: of an internal port, the other end of a pair."""
+        if port.kind is PortKind.INTERNAL:
+            return hidden_name("vsp", self._state.name, port.number)
+        return port.name
+
+    def _make_device(self, entry: _Entry) -> None:
+        port, mark = entry.port, owner_mark(self._state.name)
+        if port.kind is PortKind.TAP:
+            # under another name until it is marked, so that a device of this name is ours only if it bears the mark
+            hidden = hidden_name("vst", self._state.name, port.number)
+            self._devices.create_tap(hidden)
+            self._devices.set_alias(hidden, mark)
+            self._devices.set_name(hidden, port.name)
+            self._devices.set_up(port.name)
+        elif port.kind is PortKind.INTERNAL:
+            hidden = self._switch_end(port)
+            self._devices.create_veth(port.name, hidden)
+            self._devices.set_alias(hidden, mark)
+            self._devices.silence(hidden)
+            self._devices.set_up(hidden)
 
     def _attach(self, entry: _Entry, device: Device) -> None:
+        self._state.need_network()
         entry.attached = attach.attach(
             device.ifindex, "ingress", self._state.programs["vs_port"],
             owner=self._state.name, pin=self._pin(entry.port.number),
         )  # fmt: skip
-        entry.port = _with_device(entry.port, device)
-        self._set_ifindex(entry, device, 0)
+        self._point_to(entry, device)
 
     def _detach(self, entry: _Entry) -> None:
-        ifindex = entry.port.ifindex or 0
-        self._set_ifindex(entry, None, ifindex)
+        self._point_to(entry, None)
         if entry.attached is not None:
             attach.detach(entry.attached)
             entry.attached = None
-        with contextlib.suppress(FileNotFoundError):
-            self._pin(entry.port.number).unlink()
+        attach.detach_pin(self._pin(entry.port.number))  # it may hang at a device that has moved away
 
     def _pin(self, number: int) -> Path:
         return self._state.folder / "links" / str(number)
 
     # ---- what the kernel knows
 
-    def _set_ifindex(self, entry: _Entry, device: Device | None, old: int) -> None:
-        flags = 0
+    def _point_to(self, entry: _Entry, device: Device | None) -> None:
+        """Let the port be this device, or none."""
+        number = entry.port.number
+        by_ifindex, value = self._state.maps["ports_by_ifindex"], number.to_bytes(4, "little")
+        old = (self._words[number] & _U32).to_bytes(4, "little")
+        flags = ifindex = 0
         if device is not None:
+            ifindex = device.ifindex
             flags |= _FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0
             flags |= _FLAG_PEER if entry.peer and device.peer_elsewhere else 0
-        ifindex = device.ifindex if device is not None else 0
-        number = entry.port.number
-        PORT.pack_into(self._ports, number * PORT.size, ifindex, entry.slot, flags)
-        by_ifindex = self._state.maps["ports_by_ifindex"]
-        if old and old != ifindex:
-            bpf_syscall.map_delete(by_ifindex, old.to_bytes(4, "little"))
+        self._words[number] = ifindex | entry.slot << 32 | flags << 48  # one store, so never half
+        if any(old) and bpf_syscall.map_lookup(by_ifindex, old, 4) == value and old != ifindex.to_bytes(4, "little"):
+            bpf_syscall.map_delete(by_ifindex, old)
         if ifindex:
-            bpf_syscall.map_update(by_ifindex, ifindex.to_bytes(4, "little"), number.to_bytes(4, "little"))
+            bpf_syscall.map_update(by_ifindex, ifindex.to_bytes(4, "little"), value)
+            self._state.memory["ifindex_hints"].value(ifindex & 0xFFFF)[:] = value
         entry.port = _with_device(entry.port, device)
 
     def _write(self, entry: _Entry) -> None:
-        port = entry.port
-        PORT_INFO.pack_into(
-            self._infos, entry.slot * PORT_INFO.size,
-            port.name.encode(), port.number, _KINDS.index(port.kind), port.kind is not PortKind.SYSTEM, entry.peer,
-        )  # fmt: skip
+        """Record a port, as unfinished; the kind, which makes it a record, last."""
+        port, at = entry.port, entry.slot * PORT_INFO.size
+        PORT_INFO.pack_into(self._infos, at, port.name.encode(), port.number, 0, 1, entry.peer)
+        self._infos[at + _AT_KIND] = _KINDS.index(port.kind)
 
     def _erase(self, entry: _Entry) -> None:
-        self._infos[entry.slot * PORT_INFO.size : (entry.slot + 1) * PORT_INFO.size] = bytes(PORT_INFO.size)
-        PORT.pack_into(self._ports, entry.port.number * PORT.size, 0, 0, 0)
+        at = entry.slot * PORT_INFO.size
+        self._words[entry.port.number] = 0
+        self._infos[at + _AT_KIND] = 0
+        self._infos[at : at + PORT_INFO.size] = bytes(PORT_INFO.size)
 
     def _forget_counters(self, slot: int) -> None:
         counters = self._state.memory["port_counters"].view
         for stripe in range(self._state.stripes):
             at = (slot + stripe * self._slots) * PORT_COUNTERS.size
             counters[at : at + PORT_COUNTERS.size] = bytes(PORT_COUNTERS.size)
-        self._rings[slot * PORT_RING.size : (slot + 1) * PORT_RING.size] = bytes(PORT_RING.size)
+        produced, *_ = PORT_RING.unpack_from(self._rings, slot * PORT_RING.size)
+        # what is in the ring of an earlier port in this slot is not this port's
+        PORT_RING.pack_into(self._rings, slot * PORT_RING.size, produced, produced, self._quota, 0)
 
     # ---- upcalls
 
     def set_quota(self, quota: int) -> None:
         """Let each port put so many bytes of upcalls into the ring; 0 when nobody reads it."""
+        self._quota = quota
         for slot in range(self._slots):
             produced, consumed, _, lost = PORT_RING.unpack_from(self._rings, slot * PORT_RING.size)
             # what an earlier reader left unread is no longer owed
@@ -257,10 +374,10 @@ class PortTable:
                 self._rings, slot * PORT_RING.size, produced, produced if quota else consumed, quota, lost
             )
 
-    def slot_of(self, number: int) -> int | None:
-        """Where the counters of port `number` are."""
-        entry = self._entries.get(number)
-        return entry.slot if entry is not None else None
+    def slot_of(self, number: int) -> int:
+        """Where the counters of port `number` are; 0, where all others are counted, if there is none."""
+        entry = self._known.get(number)
+        return entry.slot if entry is not None else 0
 
     # ---- counters
 
@@ -275,7 +392,15 @@ class PortTable:
         rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls = sums[:6]
         drops = {reason: count for reason, count in zip(DROP_REASONS, sums[6:], strict=False) if count}
         lost = PORT_RING.unpack_from(self._rings, entry.slot * PORT_RING.size)[3]
-        return PortStats(rx_packets, rx_bytes, tx_packets, tx_bytes, 0, tx_errors, upcalls, lost, drops)
+        rx_errors = tx_dropped = 0
+        if entry.port.ifindex is not None and self._is_here:
+            with contextlib.suppress(NotFoundError):
+                device = self._devices.stats(entry.port.ifindex)
+                rx_errors, tx_dropped = device.rx_errors, device.tx_dropped
+                tx_errors += device.tx_errors
+        return PortStats(
+            rx_packets, rx_bytes, tx_packets, tx_bytes, rx_errors, tx_errors, upcalls, lost, drops, tx_dropped
+        )
 
     # ---- events
 
@@ -284,10 +409,21 @@ class PortTable:
         assert self._monitor is not None, "only who controls a datapath hears of its devices"
         return self._monitor.fileno()
 
+    @property
+    def has_events(self) -> bool:
+        """Whether something happened that `fileno` does not tell."""
+        return bool(self._pending)
+
+    def forget_events(self) -> None:
+        """What happened so far is known."""
+        self._pending.clear()
+
     def events(self) -> list[PortEvent]:
         """What happened to ports since the last call; the kernel's tables follow by that."""
-        assert self._monitor is not None, "only who controls a datapath hears of its devices"
-        happened: list[PortEvent] = []
+        self._state.need_control("hearing of ports")
+        assert self._monitor is not None
+        happened = list(self._pending)
+        self._pending.clear()
         for event in self._monitor.read():
             if event.resync:
                 happened += self._resync()
@@ -299,7 +435,7 @@ class PortTable:
         """Events were lost: compare every port with its device."""
         happened: list[PortEvent] = []
         present = {device.ifindex: device for device in self._devices.devices()}
-        for entry in list(self._entries.values()):
+        for entry in list(self._known.values()):
             ifindex = entry.port.ifindex
             if ifindex is not None and ifindex not in present:
                 happened += self._lost(entry)
@@ -310,45 +446,54 @@ class PortTable:
         return happened
 
     def _follow(self, event: LinkEvent) -> list[PortEvent]:
-        for entry in self._entries.values():
+        for entry in self._known.values():
             if entry.port.ifindex == event.ifindex:
                 return self._lost(entry) if event.gone else self._changed(entry, event)
         if event.gone:
             return []
-        for entry in self._entries.values():
-            if entry.port.ifindex is None and self._switch_end(entry.port.name, entry.port.kind) == event.name:
-                return self._returned(entry)
+        for entry in self._known.values():
+            if entry.port.ifindex is None and self._switch_end(entry.port) == event.name:
+                with contextlib.suppress(NotFoundError):  # gone again, or renamed: that event is on its way
+                    if (device := self._devices.device(event.ifindex)).name == event.name:
+                        return self._returned(entry, device)
         return []
 
     def _lost(self, entry: _Entry) -> list[PortEvent]:
         self._detach(entry)
         return [PortEvent(PortChange.LOST, entry.port)]
 
-    def _returned(self, entry: _Entry) -> list[PortEvent]:
+    def _returned(self, entry: _Entry, device: Device) -> list[PortEvent]:
+        """A device of the port's name is there: if it can be a port, it is this one."""
         try:
-            self._attach(entry, self._devices.device(self._switch_end(entry.port.name, entry.port.kind)))
-        except NotFoundError:
-            return []  # gone again; the event that says so is on its way
+            self._refuse_unfit(device)
+            self._attach(entry, device)
+        except VswitchError as problem:
+            logger.warning("port %d (%s) does not return: %s", entry.port.number, entry.port.name, problem)
+            return []
         return [PortEvent(PortChange.RETURNED, entry.port)]
 
+    def _rename(self, entry: _Entry, name: str) -> bool:
+        """Whether the name is new. An internal port keeps the name that it was given, whatever its ends are called."""
+        if entry.port.kind is PortKind.INTERNAL or name == entry.port.name:
+            return False
+        entry.port = replace(entry.port, name=name)
+        at = entry.slot * PORT_INFO.size
+        self._infos[at : at + _NAME_BYTES] = name.encode().ljust(_NAME_BYTES, b"\0")
+        return True
+
     def _changed(self, entry: _Entry, event: LinkEvent) -> list[PortEvent]:
-        happened = []
+        happened = [PortChange.RENAMED] if self._rename(entry, event.name) else []
         old = entry.port
-        name = old.name if old.kind is PortKind.INTERNAL else event.name
-        new = replace(old, name=name, up=event.up, mtu=event.mtu, mac=event.mac)
-        if new.name != old.name:
-            happened.append(PortChange.RENAMED)
-        if new.up != old.up:
-            happened.append(PortChange.UP if new.up else PortChange.DOWN)
+        new = replace(old, up=event.up, carrier=event.carrier, mtu=event.mtu, mac=event.mac)
+        if (new.up and new.carrier) != (old.up and old.carrier):
+            happened.append(PortChange.UP if new.up and new.carrier else PortChange.DOWN)
         if (new.mtu, new.mac) != (old.mtu, old.mac):
             happened.append(PortChange.CHANGED)
-        if new != old:
-            entry.port = new
-            self._write(entry)
+        entry.port = new
         return [PortEvent(change, new) for change in happened]
 
 
 def _with_device(port: Port, device: Device | None) -> Port:
     if device is None:
-        return replace(port, ifindex=None, up=False)
-    return replace(port, ifindex=device.ifindex, up=device.up, mtu=device.mtu, mac=device.mac)
+        return replace(port, ifindex=None, up=False, carrier=False)
+    return replace(port, ifindex=device.ifindex, up=device.up, carrier=device.carrier, mtu=device.mtu, mac=device.mac)

@@ -35,7 +35,10 @@ INLINE int output(struct __sk_buff *skb, __u32 number)
 	if (!port || !port->ifindex)
 		return count_drop(STATE_PORT(skb->cb[CB_STATE]), DROP_NO_PORT);
 	count_output(port, skb->len);
-	return port->flags & PORT_PEER ? bpf_redirect_peer(port->ifindex, 0) : bpf_redirect(port->ifindex, 0);
+	/* the kernel hands packets to the other end at ingress only, so not those that Python sends down */
+	if (port->flags & PORT_PEER && skb->ifindex != inject_ifindex)
+		return bpf_redirect_peer(port->ifindex, 0);
+	return bpf_redirect(port->ifindex, 0);
 }
 
 /* Any output but the last. */

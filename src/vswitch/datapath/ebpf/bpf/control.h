@@ -231,6 +231,23 @@ static long remove_step(__u32 i, UNUSED void *context)
 	return 0;
 }
 
+static long open_step(__u32 i, UNUSED void *context)
+{
+	__u32 n = i & (STAGE - 1), id = dp.stage_id[n];
+	__u64 closed = GATE | dp.stage_result[n];
+	struct flow *flow = bpf_map_lookup_elem(&flows, &id);
+
+	if (!flow || flow->mask == NO_MASK || !(flow->gate & GATE)) {
+		dp.stage_result[n] = CONTROL_ABSENT;
+	} else if (__sync_val_compare_and_swap(&flow->gate, closed, 0) != closed) {
+		dp.stage_result[n] = CONTROL_WAITING;
+	} else {
+		__sync_fetch_and_and(&flow->actions, ~GATE);
+		dp.stage_result[n] = CONTROL_OK;
+	}
+	return 0;
+}
+
 struct expiry {
 	__u64 now_ns;
 	__u32 first, found, seen, pad;
@@ -285,6 +302,9 @@ INLINE int control(struct control *c)
 		return 0;
 	case CONTROL_REMOVE:
 		bpf_loop(count, remove_step, NULL, 0);
+		return 0;
+	case CONTROL_OPEN:
+		bpf_loop(count, open_step, NULL, 0);
 		return 0;
 	case CONTROL_EXPIRE:
 		bpf_loop(n_flows, expire_step, &e, 0);

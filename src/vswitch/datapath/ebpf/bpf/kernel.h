@@ -77,8 +77,10 @@ struct bpf_tunnel_key {
 #define BPF_F_TUNINFO_IPV6 (1ULL << 0)
 #define BPF_F_ZERO_CSUM_TX (1ULL << 1)
 #define BPF_F_DONT_FRAGMENT (1ULL << 2)
-#define BPF_F_NO_TUNNEL_KEY (1ULL << 4)
 #define BPF_F_TUNINFO_FLAGS (1ULL << 4)
+/* bpf_tunnel_key.tunnel_flags, as BPF_F_TUNINFO_FLAGS fills it in (include/uapi/linux/if_tunnel.h), byte-swapped. */
+#define KERNEL_TUNNEL_CSUM 0x0001
+#define KERNEL_TUNNEL_DF 0x0100
 
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2

@@ -31,11 +31,14 @@ INLINE int is_mpls(__be16 type)
 	return type == ETH_MPLS || type == ETH_MPLS_MULTICAST;
 }
 
-/* Where the headers of a frame are, as bytes from its start. */
+/* Where the headers of a frame are, as bytes from its start; a header is there if the parser reads its fields. */
 struct place {
 	__u16 l3, l4;		/* l4 0: there is none to be looked at */
-	__be16 type;
+	__u16 end;		/* of what the parser sees */
+	__be16 type;		/* 0 if the network header is not there, or not what the Ethernet type says */
 	__u8 proto, frag;
+	__u8 routed;		/* IPv6: the destination is not the last one, which checksums are over */
+	__u8 hidden;		/* there is an L4 header, but out of sight */
 };
 
 /*
@@ -44,7 +47,7 @@ struct place {
  */
 struct extensions {
 	__u32 at, limit;
-	__u8 next, frag, end, pad;
+	__u8 next, frag, end, routed;
 };
 
 struct extension_walk {
@@ -82,6 +85,8 @@ static long extension_step(__u32 i, struct extension_walk *walk)
 		x->at = at + 8;
 		return 0;
 	}
+	if (x->next == NEXT_ROUTING && h[3])
+		x->routed = 1;
 	x->at = at + (x->next == NEXT_AUTHENTICATION ? 4 * (h[1] + 2) : 8 * (h[1] + 1));
 	x->next = h[0];
 	return 0;
@@ -317,14 +322,15 @@ GLOBAL int extract(struct __sk_buff *skb, union flow_key *key)
 GLOBAL int extract_tunnel(struct __sk_buff *skb, union flow_key *key)
 {
 	struct bpf_tunnel_key tunnel = {};
-	__u16 flags = 0;
+	__u16 flags = 0, given;
 
 	if (!key)
 		return 0;
-	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0) == 0) {
-		key->tun_ipv4_src = tunnel.remote_ipv4;
-		key->tun_ipv4_dst = tunnel.local_ipv4;
-	} else if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_TUNINFO_IPV6) == 0) {
+	/* The helper has IPv4 addresses in host order, IPv6 addresses as on the wire. */
+	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_TUNINFO_FLAGS) == 0) {
+		key->tun_ipv4_src = htonl(tunnel.remote_ipv4);
+		key->tun_ipv4_dst = htonl(tunnel.local_ipv4);
+	} else if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_TUNINFO_FLAGS | BPF_F_TUNINFO_IPV6) == 0) {
 		for (int i = 0; i < 4; i++) {
 			key->tun_src_32[i] = tunnel.remote_ipv6[i];
 			key->tun_dst_32[i] = tunnel.local_ipv6[i];
@@ -336,6 +342,11 @@ GLOBAL int extract_tunnel(struct __sk_buff *skb, union flow_key *key)
 	key->tun_id = cpu_to_be64((__u64)tunnel.tunnel_id);
 	key->tun_tos = tunnel.tunnel_tos;
 	key->tun_ttl = tunnel.tunnel_ttl;
+	given = ntohs(tunnel.tunnel_flags);
+	if (given & KERNEL_TUNNEL_CSUM)
+		flags |= TUNNEL_CSUM;
+	if (given & KERNEL_TUNNEL_DF)
+		flags |= TUNNEL_DF;
 	key->tun_flags = flags | TUNNEL_KEY;
 	return 0;
 }
@@ -362,21 +373,89 @@ INLINE int key_of(struct __sk_buff *skb, union flow_key *key)
 	return 0;
 }
 
+/* Bytes that the parser needs of an L4 header; 0 for one that it does not read. */
+INLINE __u32 l4_bytes(__be16 type, __u8 proto)
+{
+	switch (proto) {
+	case PROTO_TCP: return 20;
+	case PROTO_UDP: return 8;
+	case PROTO_SCTP: return 12;
+	case PROTO_ICMP: return type == ETH_IPV4 ? 8 : 0;
+	case PROTO_ICMPV6: return type == ETH_IPV6 ? 8 : 0;
+	}
+	return 0;
+}
+
+INLINE int locate_ipv4(struct __sk_buff *skb, struct place *place)
+{
+	__u32 at = place->l3, l4;
+	__u16 fragment;
+	__u8 h[12];
+
+	if (at + 20 > skb->len || bpf_skb_load_bytes(skb, at, h, 12) || (h[0] >> 4) != 4 || (h[0] & 15) < 5)
+		return -1;
+	place->proto = h[9];
+	fragment = *(__u16 *)(h + 6);
+	if (fragment & htons(0x1fff)) {
+		place->frag = FRAGMENT_LATER;
+		return 0;
+	}
+	if (fragment & htons(0x2000))
+		place->frag = FRAGMENT_FIRST;
+	l4 = l4_bytes(ETH_IPV4, place->proto);
+	at += (h[0] & 15) * 4;
+	if (l4 && at + l4 <= place->end)
+		place->l4 = at;
+	return 0;
+}
+
+INLINE int locate_ipv6(struct __sk_buff *skb, struct place *place)
+{
+	__u32 at = place->l3, needed;
+	struct extensions x = {.at = at + 40, .limit = at + PARSE_BYTES};
+	__u8 h[8];
+
+	if (at + 40 > skb->len || bpf_skb_load_bytes(skb, at, h, 8) || (h[0] >> 4) != 6)
+		return -1;
+	x.next = h[6];
+	walk_extensions(skb, &x);
+	place->proto = x.next;
+	place->frag = x.frag;
+	place->routed = x.routed;
+	if (x.frag == FRAGMENT_LATER)
+		return 0;
+	needed = x.end ? l4_bytes(ETH_IPV6, x.next) : 8;
+	if (!needed || x.at + needed > skb->len)
+		return 0;
+	if (x.end && x.at + needed <= place->end)
+		place->l4 = x.at;
+	else
+		place->hidden = 1;
+	return 0;
+}
+
+INLINE int locate_arp(struct __sk_buff *skb, struct place *place)
+{
+	__u64 format = 0;
+
+	if (place->l3 + 28u > skb->len || bpf_skb_load_bytes(skb, place->l3, &format, 6))
+		return -1;
+	return format == 0x040600080100ULL ? 0 : -1;
+}
+
 /* Where the headers are, for actions that rewrite them. */
 GLOBAL int locate(struct __sk_buff *skb, struct place *place)
 {
-	__u32 at, limit;
 	__be16 type = 0;
-	__u8 h[12];
+	int missing = 0;
+	__u32 at = 14;
+	__u8 h[8];
 
 	if (!place)
 		return 0;
-	place->l3 = place->l4 = 0;
-	place->type = 0;
-	place->proto = place->frag = 0;
+	__builtin_memset(place, 0, sizeof(*place));
 	if (bpf_skb_load_bytes(skb, 12, &type, 2))
 		return 0;
-	at = 14;
 	for (int i = 0; i < 2 && is_vlan(type); i++) {
 		if (i == 1 && skb->vlan_present)
 			break;
@@ -396,37 +475,13 @@ GLOBAL int locate(struct __sk_buff *skb, struct place *place)
 		at += 8;
 	}
 	place->l3 = at;
-	place->type = type;
-	limit = at + PARSE_BYTES;
-	if (type == ETH_IPV4) {
-		__u16 fragment;
-
-		if (at + 20 > skb->len || bpf_skb_load_bytes(skb, at, h, 12) || (h[0] >> 4) != 4 || (h[0] & 15) < 5) {
-			place->type = 0;
-			return 0;
-		}
-		place->proto = h[9];
-		fragment = *(__u16 *)(h + 6);
-		if (fragment & htons(0x1fff)) {
-			place->frag = FRAGMENT_LATER;
-			return 0;
-		}
-		if (fragment & htons(0x2000))
-			place->frag = FRAGMENT_FIRST;
-		place->l4 = at + (h[0] & 15) * 4;
-	} else if (type == ETH_IPV6) {
-		struct extensions x = {.at = at + 40, .limit = limit};
-
-		if (at + 40 > skb->len || bpf_skb_load_bytes(skb, at, h, 8) || (h[0] >> 4) != 6) {
-			place->type = 0;
-			return 0;
-		}
-		x.next = h[6];
-		walk_extensions(skb, &x);
-		place->proto = x.next;
-		place->frag = x.frag;
-		if (x.end && x.at + 8 <= limit)
-			place->l4 = x.at;
-	}
+	place->end = skb->len < at + PARSE_BYTES ? skb->len : at + PARSE_BYTES;
+	if (type == ETH_IPV4)
+		missing = locate_ipv4(skb, place);
+	else if (type == ETH_IPV6)
+		missing = locate_ipv6(skb, place);
+	else if (type == ETH_ARP)
+		missing = locate_arp(skb, place);
+	place->type = missing ? 0 : type;
 	return 0;
 }

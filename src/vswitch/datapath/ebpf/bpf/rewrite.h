@@ -65,14 +65,14 @@ INLINE __u32 l4_sum_offset(__u8 proto)
 	return proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : proto == PROTO_ICMPV6 || proto == PROTO_ICMP ? 2 : 0;
 }
 
-INLINE int nd_option(struct __sk_buff *skb, __u32 l4, __u8 wanted)
+INLINE int nd_option(struct __sk_buff *skb, const struct place *place, __u8 wanted)
 {
-	__u32 at = l4 + 24;
+	__u32 at = place->l4 + 24;
 	__u8 h[2];
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < MAX_ND_OPTIONS; i++) {
-		if (at + 8 > skb->len || bpf_skb_load_bytes(skb, at, h, 2) || !h[1])
+		if (at + 8 > place->end || bpf_skb_load_bytes(skb, at, h, 2) || !h[1])
 			return 0;
 		if (h[0] == wanted && h[1] == 1)
 			return at + 2;
@@ -105,23 +105,67 @@ FUNCTION int base_offset(struct __sk_buff *skb, const struct place *place, __u8 
 		return -1;
 	if (base == BASE_ICMPV6)
 		return place->l4;
-	if (bpf_skb_load_bytes(skb, place->l4, type, 2) || type[1])
+	if (place->l4 + 24 > place->end || bpf_skb_load_bytes(skb, place->l4, type, 2) || type[1])
 		return -1;
 	if (base == BASE_ND)
 		return type[0] == ND_SOLICITATION || type[0] == ND_ADVERTISEMENT ? place->l4 : -1;
 	if (type[0] != (base == BASE_ND_SOURCE ? ND_SOLICITATION : ND_ADVERTISEMENT))
 		return -1;
-	return nd_option(skb, place->l4, base == BASE_ND_SOURCE ? 1 : 2) ?: -1;
+	return nd_option(skb, place, base == BASE_ND_SOURCE ? 1 : 2) ?: -1;
+}
+
+/*
+ * How the store is to treat the sum that a network card made over all of a received packet (CHECKSUM_COMPLETE).
+ * Where a checksum in the packet makes up for the change it stays what it is. An IPv6 address is made up for by the
+ * L4 checksum, if there is one: update_l4() takes its change from the card's sum, so the store has to add it.
+ */
+INLINE __u64 store_flag(struct __sk_buff *skb, const struct place *place, __u8 checksum)
+{
+	__be16 sum = 0;
+
+	switch (checksum) {
+	case SUM_IPV4:
+		return 0;
+	case SUM_ADDRESS:
+		return place->type == ETH_IPV4 ? 0 : BPF_F_RECOMPUTE_CSUM;
+	case SUM_L4:
+		if (place->proto == PROTO_SCTP)
+			break;
+		if (place->proto == PROTO_UDP && !bpf_skb_load_bytes(skb, place->l4 + 6, &sum, 2) && !sum)
+			break;
+		return 0;
+	}
+	return BPF_F_RECOMPUTE_CSUM;
+}
+
+/* The L4 checksum after `difference` in what it covers; `pseudo`: in its pseudo header. */
+INLINE int update_l4(struct __sk_buff *skb, const struct place *place, __u64 difference, __u64 pseudo)
+{
+	__u32 at = l4_sum_offset(place->proto);
+
+	if (!at || (pseudo && place->proto == PROTO_ICMP))
+		return 0;
+	if (place->proto == PROTO_UDP)
+		pseudo |= BPF_F_MARK_MANGLED_0;
+	return bpf_l4_csum_replace(skb, place->l4 + at, 0, difference, pseudo) ? -1 : 0;
+}
+
+/* What could not be done rightly: an SCTP checksum of which this is one fragment, one that is out of sight. */
+INLINE int unfit(const struct place *place, __u8 checksum)
+{
+	if (checksum == SUM_L4)
+		return place->proto == PROTO_SCTP && place->frag != FRAGMENT_NO;
+	return checksum == SUM_ADDRESS && place->hidden;
 }
 
 GLOBAL int set_field(struct __sk_buff *skb, const struct op *op)
 {
+	__u64 old = 0, new, store, pseudo;
 	struct place place;
-	__u64 old = 0, new;
-	__u32 size, at, sum_at, store = BPF_F_RECOMPUTE_CSUM, pseudo = 0;
-	__u8 checksum;
-	int base, bad = 0;
+	__u32 size, at;
 	__s64 difference;
+	__u8 checksum;
+	int base;
 
 	if (!op)
 		return 0;
@@ -137,10 +181,9 @@ GLOBAL int set_field(struct __sk_buff *skb, const struct op *op)
 	new = (old & ~op->mask) | op->value;
 	if (new == old)
 		return 0;
-
-	/* Where a checksum in the packet makes up for the change, the skb's own sum over all stays what it is. */
-	if (checksum == SUM_IPV4 || checksum == SUM_ADDRESS || (checksum == SUM_L4 && place.proto != PROTO_SCTP))
-		store = 0;
+	if (unfit(&place, checksum))
+		return -1;
+	store = store_flag(skb, &place, checksum);
 	if (size == 8 ? bpf_skb_store_bytes(skb, at, &new, 8, store) : bpf_skb_store_bytes(skb, at, &new, 4, store))
 		return -1;
 	if (checksum == SUM_NONE)
@@ -151,26 +194,15 @@ GLOBAL int set_field(struct __sk_buff *skb, const struct op *op)
 	difference = bpf_csum_diff(&old, 8, &new, 8, 0);
 	if (difference < 0)
 		return -1;
-	if ((checksum == SUM_IPV4 || checksum == SUM_ADDRESS) && place.type == ETH_IPV4)
-		bad = bpf_l3_csum_replace(skb, place.l3 + 10, 0, difference, 0) != 0;
-	if (checksum == SUM_IPV4 || !place.l4 || place.frag == FRAGMENT_LATER)
-		return -bad;
-	if (checksum == SUM_ADDRESS) {
-		pseudo = BPF_F_PSEUDO_HDR;
-		if (place.type == ETH_IPV6)
-			pseudo |= ipv6_sum_flag;
-		else if (place.proto == PROTO_ICMP)
-			return -bad;
-	}
-	sum_at = l4_sum_offset(place.proto);
-	if (!sum_at)
-		return -bad;
-	if (place.proto == PROTO_UDP)
-		pseudo |= BPF_F_MARK_MANGLED_0;
-	if (place.l4 + sum_at + 2 > skb->len)
-		return -bad;
-	bad |= bpf_l4_csum_replace(skb, place.l4 + sum_at, 0, difference, pseudo) != 0;
-	return -bad;
+	if (checksum != SUM_L4 && place.type == ETH_IPV4 && bpf_l3_csum_replace(skb, place.l3 + 10, 0, difference, 0))
+		return -1;
+	if (checksum == SUM_IPV4 || !place.l4)
+		return 0;
+	/* Checksums are over the last destination, which behind a routing header is another one. */
+	if (op->a8 == BASE_IPV6 && op->a16 >= 24 && place.routed)
+		return 0;
+	pseudo = checksum == SUM_ADDRESS ? BPF_F_PSEUDO_HDR : 0;
+	return update_l4(skb, &place, difference, pseudo);
 }
 
 GLOBAL int set_tunnel(struct __sk_buff *skb, const struct op *op, const struct op *addresses)
@@ -196,8 +228,8 @@ GLOBAL int set_tunnel(struct __sk_buff *skb, const struct op *op, const struct o
 		__builtin_memcpy(tunnel.local_ipv6, addresses, 16);
 		__builtin_memcpy(tunnel.remote_ipv6, (const void *)addresses + 16, 16);
 	} else {
-		tunnel.local_ipv4 = op->a32;
-		tunnel.remote_ipv4 = op->mask;
+		tunnel.local_ipv4 = ntohl(op->a32); /* the helper has them in host order */
+		tunnel.remote_ipv4 = ntohl((__u32)op->mask);
 	}
 	return bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), flags) ? -1 : 0;
 }
@@ -239,7 +271,7 @@ GLOBAL int push_vlan(struct __sk_buff *skb, __u16 protocol, __u16 tci)
 GLOBAL int pop_vlan(struct __sk_buff *skb)
 {
 	untag(skb);
-	return bpf_skb_vlan_pop(skb) ? -1 : 0;
+	return skb->vlan_present && bpf_skb_vlan_pop(skb) ? -1 : 0;
 }
 
 /* ---- MPLS ---- */
@@ -248,15 +280,43 @@ GLOBAL int pop_vlan(struct __sk_buff *skb)
  * No helper inserts or removes 4 bytes behind the Ethernet header of a packet that is not IP, or changes
  * skb->protocol; the VLAN helpers do both. Pushing a second tag moves the first into the payload (4 bytes
  * more), popping takes a tag out of it (4 bytes less) and sets the protocol from what is behind it. In
- * between we write over the bytes. `tag` stands for a tag that the packet had all along.
+ * between we write over the bytes. The outer one of two tags is put aside meanwhile.
  */
-GLOBAL int push_mpls(struct __sk_buff *skb, __u32 entry, __u16 ethertype)
+struct tag {
+	__be16 protocol;	/* 0: none */
+	__u16 tci;
+};
+
+/* The Ethernet type behind one tag beside the packet, or none; 0 if it is IEEE 802.3. Afterwards give_back(). */
+INLINE int put_aside(struct __sk_buff *skb, struct tag *outer, __be16 *type)
+{
+	untag(skb);
+	*type = 0;
+	outer->protocol = outer->tci = 0;
+	bpf_skb_load_bytes(skb, 12, type, 2);
+	if (skb->vlan_present && is_vlan(*type)) {
+		outer->protocol = skb->vlan_proto;
+		outer->tci = skb->vlan_tci;
+		if (bpf_skb_vlan_pop(skb))
+			return -1;
+		bpf_skb_load_bytes(skb, 12, type, 2);
+	}
+	if (ntohs(*type) < ETH_LOWEST)
+		*type = 0;
+	return 0;
+}
+
+INLINE int give_back(struct __sk_buff *skb, const struct tag *outer)
+{
+	return outer->protocol && bpf_skb_vlan_push(skb, outer->protocol, outer->tci) ? -1 : 0;
+}
+
+/* `tag` stands for the one that the packet has, or for one that is taken off again. */
+INLINE int insert_entry(struct __sk_buff *skb, __u32 entry, __be16 ethertype)
 {
 	__be16 words[5], protocol = ETH_VLAN;
-	__u16 tag = 0, tagged;
+	__u16 tag = 0, tagged = skb->vlan_present;
 
-	untag(skb);
-	tagged = skb->vlan_present;
 	if (tagged) {
 		protocol = skb->vlan_proto;
 		tag = skb->vlan_tci;
@@ -269,29 +329,21 @@ GLOBAL int push_mpls(struct __sk_buff *skb, __u32 entry, __u16 ethertype)
 	/* 12: tag to stay or to be popped, 16: MPLS entry in place of the second tag and the old type */
 	words[0] = protocol;
 	words[1] = htons(tag);
-	words[2] = htons(ethertype);
+	words[2] = ethertype;
 	words[3] = htons(entry >> 16);
 	words[4] = htons(entry & 0xffff);
 	if (bpf_skb_store_bytes(skb, 12, words, 10, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	if (bpf_skb_vlan_pop(skb))
 		return -1;
-	if (!tagged && bpf_skb_vlan_pop(skb))
-		return -1;
-	return 0;
+	return !tagged && bpf_skb_vlan_pop(skb) ? -1 : 0;
 }
 
-GLOBAL int pop_mpls(struct __sk_buff *skb, __u16 ethertype)
+INLINE int remove_entry(struct __sk_buff *skb, __be16 ethertype)
 {
 	__be16 words[5], protocol = ETH_VLAN;
-	__u16 tag = 0, tagged;
-	struct place place;
+	__u16 tag = 0, tagged = skb->vlan_present;
 
-	untag(skb);
-	locate(skb, &place);
-	if (!is_mpls(place.type) || place.l3 != 14 || skb->len < 18)
-		return 0;
-	tagged = skb->vlan_present;
 	if (tagged) {
 		protocol = skb->vlan_proto;
 		tag = skb->vlan_tci;
@@ -305,15 +357,37 @@ GLOBAL int pop_mpls(struct __sk_buff *skb, __u16 ethertype)
 	words[1] = 0;
 	words[2] = protocol;
 	words[3] = htons(tag);
-	words[4] = htons(ethertype);
+	words[4] = ethertype;
 	if (bpf_skb_store_bytes(skb, 12, words, 10, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	/* beside -> gone, first -> beside; first gone, second -> beside; second gone unless it is the packet's own */
 	if (bpf_skb_vlan_pop(skb) || bpf_skb_vlan_pop(skb))
 		return -1;
-	if (!tagged && bpf_skb_vlan_pop(skb))
+	return !tagged && bpf_skb_vlan_pop(skb) ? -1 : 0;
+}
+
+GLOBAL int push_mpls(struct __sk_buff *skb, __u32 entry, __u16 ethertype)
+{
+	struct tag outer;
+	__be16 type;
+
+	if (put_aside(skb, &outer, &type))
 		return -1;
-	return 0;
+	if (type && insert_entry(skb, entry, htons(ethertype)))
+		return -1;
+	return give_back(skb, &outer);
+}
+
+GLOBAL int pop_mpls(struct __sk_buff *skb, __u16 ethertype)
+{
+	struct tag outer;
+	__be16 type;
+
+	if (put_aside(skb, &outer, &type))
+		return -1;
+	if (is_mpls(type) && skb->len >= 18 && remove_entry(skb, htons(ethertype)))
+		return -1;
+	return give_back(skb, &outer);
 }
 
 /* ---- time to live ---- */

@@ -42,6 +42,15 @@ enum verdict { VERDICT_DROP = 0, VERDICT_OUTPUT = 1, VERDICT_LIST = 2 };
 #define VERDICT_COUNT(actions) ((__u16)((actions) >> 32))
 #define VERDICT_ARGUMENT(actions) ((__u32)(actions)) /* drop: reason; output: port; list: offset in ops */
 
+/*
+ * A flow that was installed for a packet that came up begins behind a gate: until the packets of the flow that are
+ * still on their way through Python have been sent down, those that come now follow them up, so that none overtakes.
+ * The gate counts them. Python opens it by compare-and-swap with the number that it has sent down; a packet that
+ * comes up to an open gate knows so from what it finds in the counter, and passes.
+ */
+#define GATE (1ULL << 63)	/* in flow.actions: look at the gate; in flow.gate: it is closed */
+#define GATE_NS 100000000ULL	/* a gate that nobody opened for so long lets packets pass: its opener may be dead */
+
 /* 256 bytes, of which a packet that looks at five words touches the first 64. */
 struct flow {
 	__u64 actions;
@@ -52,7 +61,7 @@ struct flow {
 	__u64 created_ns;	/* CLOCK_MONOTONIC */
 	__u32 hard_ms;		/* 0: no hard timeout */
 	__u32 wanted_mask;	/* mask to be indexed under */
-	__u64 cookie;
+	__u64 gate;
 };
 
 /* Of one flow, for CPUs of one stripe. */
@@ -73,7 +82,7 @@ struct bucket {
 
 struct port {
 	__u32 ifindex;		/* 0: no such port, or its device is away */
-	__u16 slot;		/* where its counters are */
+	__u16 slot;		/* where its counters are; 0, which no port has, for numbers without one */
 	__u16 flags;
 };
 
@@ -82,7 +91,7 @@ struct port_info {
 	char name[16];
 	__u16 number;
 	__u8 kind;		/* 0: free slot */
-	__u8 made;		/* the device goes with the port */
+	__u8 unfinished;	/* being added or removed: who opens the datapath next takes it away */
 	__u8 peer;
 	__u8 pad[11];
 };
@@ -180,7 +189,8 @@ struct upcall {
 	__u32 captured, length;
 	__u64 time_ns;
 	__u16 recirculations;
-	__u16 pad[3];
+	__u16 pad;
+	__u32 flow;		/* behind whose gate it waits, or 0 */
 	__u8 userdata[MAX_USERDATA_BYTES];
 	union flow_key key;
 	__u8 pad_offload[6];
@@ -197,8 +207,9 @@ enum control_code {
 	CONTROL_LOOKUP = 3,	/* stage.key -> result: flow slot that takes it now or 0 */
 	CONTROL_EXPIRE = 4,	/* slots first.. -> stage.id: those that have timed out at now_ns; result: how many;
 				 * first: where to go on */
+	CONTROL_OPEN = 5,	/* open the gates of flows stage.id[], of which stage.result[] packets were sent down */
 };
-enum control_result { CONTROL_OK = 0, CONTROL_EXISTS = 1, CONTROL_FULL = 2, CONTROL_ABSENT = 3 };
+enum control_result { CONTROL_OK = 0, CONTROL_EXISTS = 1, CONTROL_FULL = 2, CONTROL_ABSENT = 3, CONTROL_WAITING = 4 };
 
 struct control {
 	__u32 code, count;
@@ -213,6 +224,7 @@ struct datapath {
 	__u32 controller;	/* process id of who holds the lock */
 	__u32 inject_ifindex;
 	__u32 max_masks, port_quota;	/* options that no map's size tells */
+	__u64 network;		/* cookie of the network namespace that its devices are in */
 	__u64 explicit_drops[256];	/* by reason */
 	/* [i][b]: the CRC32c register that bit b becomes when 2^i zero bytes follow. No constant: the verifier would
 	 * follow each of them. */
@@ -234,7 +246,6 @@ const volatile __u32 n_stripes = 1;		/* a power of two */
 const volatile __u32 n_port_slots = 1;
 const volatile __u32 shared_stripes = 0;	/* there are more CPUs than stripes: count atomically */
 const volatile __u32 inject_ifindex = 0;
-const volatile __u64 ipv6_sum_flag = 0;		/* BPF_F_IPV6 where the kernel has it (6.16) */
 
 #define ARRAY(name, type_)				\
 	struct {					\
@@ -265,6 +276,9 @@ struct {
 	__type(value, __u32);
 } ports_by_ifindex SEC(".maps");		/* ifindex -> port number */
 
+/* The same by the lower 16 bits of the ifindex, and so without a hash (30 ns), but only a hint. */
+ARRAY(ifindex_hints, __u32);
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
@@ -285,7 +299,7 @@ struct {
 #define CB_RECIRC_ID 0
 #define CB_DP_HASH 1
 #define CB_STATE 2	/* in_port | recirculations << 16 | depth of clones << 24 | flags */
-#define CB_LIST 3	/* offset of the list to execute */
+#define CB_LIST 3	/* the list to execute; on the way up the flow behind whose gate it waits, or 0 */
 #define CB_VERSION 4
 #define STATE_PORT(s) ((s) & 0xffff)
 #define STATE_RECIRCULATIONS(s) (((s) >> 16) & 0xff)

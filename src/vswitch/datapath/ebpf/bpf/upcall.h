@@ -108,6 +108,7 @@ struct going_up {
 	__u32 in_port, length, captured;
 	__u16 recirculations;
 	__u8 reason, userdata_length;
+	__u32 flow;			/* behind whose gate it waits, or 0 */
 	__u32 userdata;			/* where in ops[]: two of them; 0: none */
 };
 
@@ -137,7 +138,8 @@ INLINE int fill(struct __sk_buff *skb, struct upcall *record, __u32 size, const 
 	record->length = up->length;
 	record->time_ns = bpf_ktime_get_coarse_ns();
 	record->recirculations = up->recirculations;
-	record->pad[0] = record->pad[1] = record->pad[2] = 0;
+	record->pad = 0;
+	record->flow = up->flow;
 	fill_userdata(record, up->userdata);
 #pragma unroll
 	for (int i = 0; i < KEY_WORDS; i++)
@@ -204,7 +206,8 @@ GLOBAL int send_record(struct __sk_buff *skb, const union flow_key *key, const s
 		return DROP_NO_PORT;
 	room = room_for(up->captured);
 	size = sizeof(struct upcall) + room;
-	if (READ_ONCE(ring->produced) - READ_ONCE(ring->consumed) + size > READ_ONCE(ring->quota)) {
+	/* signed: records of a port that is gone may be consumed on the account of the next one in its slot */
+	if ((__s64)(READ_ONCE(ring->produced) - READ_ONCE(ring->consumed) + size) > (__s64)READ_ONCE(ring->quota)) {
 		__sync_fetch_and_add(&ring->lost, 1);
 		return ring->quota ? DROP_UPCALL_QUOTA : DROP_NO_FLOW;
 	}
@@ -253,6 +256,8 @@ GLOBAL int send_up(struct __sk_buff *skb, __u32 userspace, __u32 max_length)
 		up.reason = UPCALL_ACTION;
 		up.userdata_length = op ? op->a8 : 0;
 		up.userdata = userspace + 1;
+	} else {
+		up.flow = skb->cb[CB_LIST];
 	}
 	failed = send_record(skb, &key, &up);
 	if (tagged)

@@ -21,11 +21,20 @@ INLINE void count_flow(__u32 id, __u32 length, const union flow_key *key)
 	stats->tcp_flags |= ntohs(key->tcp_flags);
 }
 
+/* Whether the packet has to wait behind others of its flow that Python still has. */
+FUNCTION int waits(struct flow *flow)
+{
+	/* signed: the coarse clock may be behind the one that Python reads */
+	if ((__s64)(bpf_ktime_get_coarse_ns() - flow->created_ns) > (__s64)GATE_NS)
+		return 0;
+	return (__sync_fetch_and_add(&flow->gate, 1) & GATE) != 0;
+}
+
 /* hot: every packet, once and once more for each recirculation */
 INLINE int look_up_and_act(struct __sk_buff *skb)
 {
 	union flow_key key = {};
-	__u32 in_port = STATE_PORT(skb->cb[CB_STATE]), id;
+	__u32 state = skb->cb[CB_STATE], in_port = STATE_PORT(state), id;
 	struct flow *flow;
 	__u64 actions;
 
@@ -34,11 +43,20 @@ INLINE int look_up_and_act(struct __sk_buff *skb)
 	id = lookup(&key, skb->cb[CB_VERSION]);
 	flow = bpf_map_lookup_elem(&flows, &id);
 	if (unlikely(!id || !flow)) {
+		skb->cb[CB_LIST] = 0;
 		bpf_tail_call(skb, &programs, PROGRAM_UPCALL);
 		return count_drop(in_port, DROP_UPCALL_FAILED);
 	}
-	count_flow(id, skb->len, &key);
 	actions = READ_ONCE(flow->actions);
+	if (unlikely(actions & GATE)) {
+		if (!(state & STATE_REINJECTED) && waits(flow)) {
+			skb->cb[CB_LIST] = id;
+			bpf_tail_call(skb, &programs, PROGRAM_UPCALL);
+			return count_drop(in_port, DROP_UPCALL_FAILED);
+		}
+		actions &= ~GATE;
+	}
+	count_flow(id, skb->len, &key);
 	if (likely(VERDICT(actions) == VERDICT_OUTPUT))
 		return output(skb, VERDICT_ARGUMENT(actions));
 	if (VERDICT(actions) == VERDICT_DROP) {
@@ -53,14 +71,17 @@ INLINE int look_up_and_act(struct __sk_buff *skb)
 SEC("tc")
 int vs_port(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex;
-	__u32 *number = bpf_map_lookup_elem(&ports_by_ifindex, &ifindex);
+	__u32 ifindex = skb->ifindex, hint = ifindex & 0xffff;
+	__u32 *number = bpf_map_lookup_elem(&ifindex_hints, &hint);
+	struct port *port = number ? port_of(*number) : NULL;
 	struct port_counters *c;
-	struct port *port;
 
-	if (!number)
-		return TC_ACT_UNSPEC;
-	port = port_of(*number);
+	if (unlikely(!port || port->ifindex != ifindex)) {
+		number = bpf_map_lookup_elem(&ports_by_ifindex, &ifindex);
+		if (!number)
+			return TC_ACT_UNSPEC;
+		port = port_of(*number);
+	}
 	c = port ? counters_of(port) : NULL;
 	if (!c)
 		return TC_ACT_UNSPEC;
@@ -107,14 +128,20 @@ SEC("tc")
 int vs_upcall(struct __sk_buff *skb)
 {
 	struct counters *c = datapath_counters();
-	__u32 state = skb->cb[CB_STATE];
+	__u32 state = skb->cb[CB_STATE], id = skb->cb[CB_LIST];
+	struct flow *flow;
 	int failed;
 
-	if (c)
+	if (c && !id)
 		add(&c->missed, 1);
 	if (state & STATE_REINJECTED)
 		return count_drop(STATE_PORT(state), DROP_REINJECTED_MISS);
 	failed = send_up(skb, 0, 0);
+	if (failed >= 0 && id) {
+		flow = bpf_map_lookup_elem(&flows, &id);
+		if (flow)
+			__sync_fetch_and_add(&flow->gate, -1);
+	}
 	if (failed < 0) {
 		if (c)
 			add(&c->upcalls, 1);

@@ -1,0 +1,126 @@
+"""Packets that the kernel forwards without asking: TCP, round trips, small UDP packets, the lookup alone."""
+
+from __future__ import annotations
+
+import re
+import socket
+import statistics
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bench.frames import frames
+from bench.measure import SUBJECT, Figure, Plan, compare, interleave
+from bench.rules import spread
+from bench.switches import Bridge, OpenVswitch, OpenVswitchModule, Redirect, Vswitch
+from bench.testbed import Bed, Pair, Switch
+from tests.lab import LabError
+from vswitch.datapath.ebpf.bpf_syscall import prog_test_run
+
+__all__ = ["lookup", "ping", "tcp", "udp"]
+
+MASKS = 32
+FLOWS = 1000
+PINGS = 1000
+TEST_RUNS = 200_000
+
+_SEGMENTING = "Open vSwitch (user space, with TSO)"
+
+
+def _peers(plan: Plan) -> list[Callable[[], Switch]]:
+    """Everything that vswitch is measured against."""
+    open_vswitch = OpenVswitchModule if plan.open_vswitch == "system" else OpenVswitch
+    return [Redirect, Bridge, open_vswitch]
+
+
+def tcp(plan: Plan) -> Iterator[Figure]:
+    """iperf3 from host to host, one stream and four."""
+    makes: list[Callable[[], Switch]] = [Vswitch, *_peers(plan)]
+    with Bed() as bed:
+        pairs = bed.pairs(*makes) if plan.open_vswitch == "system" else bed.pairs(*makes[:-1])
+        if plan.open_vswitch != "system":
+            # It cannot take packets that their sender has left to be cut or summed by the network card, unless it is told to.
+            plain = bed.pair(OpenVswitch, offload=False)
+            segmenting = bed.pair(partial(OpenVswitch, segmentation=True, label=_SEGMENTING), apart=True)
+            pairs |= {pair.label: pair for pair in (segmenting, plain)}
+        for pair in pairs.values():
+            pair.b.iperf3_server()
+        for streams in (1, 4):
+            case = f"TCP, {streams} stream{'s' * (streams > 1)}"
+            seconds = max(1, round(plan.seconds))
+            runs = {name: partial(pair.a.iperf3, pair.b.ip, seconds, streams) for name, pair in pairs.items()}
+            yield from compare(case, "Gbit/s", interleave(case, plan.rounds, runs))
+
+
+def ping(plan: Plan) -> Iterator[Figure]:
+    """Round trips of ping, one after another without a pause."""
+    with Bed() as bed:
+        pairs = bed.pairs(Vswitch, *_peers(plan))
+        runs = {name: partial(_round_trip, pair) for name, pair in pairs.items()}
+        yield from compare("ping", "us", interleave("ping", plan.rounds, runs))
+
+
+def _round_trip(pair: Pair) -> float:
+    """The mean of the middle half: robust as a median, but finer than ping's microseconds."""
+    command = ["ping", "-n", "-A", "-c", str(PINGS), "-W", "2", pair.b.ip]
+    output = pair.a.run(command, timeout_s=60).stdout
+    times = sorted(float(time) for time in re.findall(r"time=([\d.]+) ms", output))
+    if len(times) < PINGS // 2:
+        raise LabError(f"{pair.label}: {len(times)} of {PINGS} pings came back")
+    return 1000 * statistics.fmean(times[len(times) // 4 : -len(times) // 4])
+
+
+def udp(plan: Plan) -> Iterator[Figure]:
+    """60-byte UDP, sender, switch and receiver on one CPU: with one megaflow, then with many under many masks."""
+    handing = partial(Vswitch, peer_redirect=True, label=f"{SUBJECT}, peer_redirect")
+    with Bed() as bed:
+        pairs = bed.pairs(Vswitch, handing, *_peers(plan))
+        alone = bed.no_switch()
+        pairs[alone.label] = alone
+        yield from _small_packets("UDP, 60 bytes, 1 megaflow", plan, pairs, 1)
+        for pair in pairs.values():
+            pair.install(spread(FLOWS, MASKS - 1, pair.a.mac))  # one mask is that of the way back
+        yield from _small_packets(f"UDP, 60 bytes, {MASKS} masks, {FLOWS:,} flows", plan, pairs, FLOWS)
+
+
+def _small_packets(case: str, plan: Plan, pairs: dict[str, Pair], flows: int) -> Iterator[Figure]:
+    runs = {
+        name: partial(pair.packets_per_second, seconds=plan.seconds, flows=flows) for name, pair in pairs.items()
+    }  # fmt: skip
+    samples = interleave(case, plan.rounds, runs)
+    handed = samples.pop(f"{SUBJECT}, peer_redirect")
+    yield from compare(case, "packets/s", samples)
+    del samples[SUBJECT]
+    yield from compare(f"{case}, peer_redirect", "packets/s", samples | {SUBJECT: handed})
+
+
+def lookup(plan: Plan) -> Iterator[Figure]:
+    """The program alone, without devices (BPF_PROG_TEST_RUN): packets that the cache knows, and packets that have to be
+    looked for under every mask, which are those that no megaflow takes."""
+    one, many = f"{SUBJECT}, 1 mask", f"{SUBJECT}, {MASKS} masks"
+    with Bed() as bed:
+        bare = bed.pair(Redirect)
+        pairs = bed.pairs(*(partial(Vswitch, label=label) for label in (one, many)))
+        pairs[many].install(spread(FLOWS, MASKS - 1, pairs[many].a.mac))
+        hits = {label: partial(_test_run, pair, 0) for label, pair in {**pairs, bare.label: bare}.items()}
+        samples = interleave("lookup, cached", plan.rounds, hits)
+        yield from compare("lookup, cached, 1 mask", "ns", {name: samples[name] for name in (one, bare.label)}, one)
+        yield from compare(f"lookup, cached, {MASKS} masks", "ns", samples, many)
+
+        pairs[one].install([])
+        misses = {label: partial(_test_run, pair, FLOWS) for label, pair in pairs.items()}
+        yield from compare(f"miss, {MASKS} masks", "ns", interleave("miss", plan.rounds, misses), many)
+
+
+def _test_run(pair: Pair, flow: int) -> float:
+    """Nanoseconds that the program at port 1 takes for a packet of this flow."""
+    if isinstance(pair.switch, Vswitch):
+        program = pair.switch.datapath._state.programs["vs_port"]
+    else:
+        assert isinstance(pair.switch, Redirect)
+        program = pair.switch.program_fd
+    addresses = (bytes.fromhex(host.mac.replace(":", "")) for host in (pair.a, pair.b))
+    packet = next(frames(flow, 1, *addresses))
+    context = bytearray(192)  # struct __sk_buff
+    struct.pack_into("=I", context, 40, socket.if_nametoindex(pair.a.port))
+    return prog_test_run(program, packet, bytes(context), repeat=TEST_RUNS).duration_ns

@@ -1,0 +1,303 @@
+"""Packets that nobody knows yet: new flows a second, the first packet's round trip, and who suffers from a flood."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from bench.measure import SUBJECT, Figure, Plan, compare, interleave
+from bench.reactive import RULES, SUBTABLES, other_port
+from bench.switches import OpenVswitch, Vswitch
+from bench.testbed import ROOT, Bed, Sender, Sink, Switch
+from tests.lab import Host, LabError, patience, wait_until
+from vswitch.api import Datapath
+
+__all__ = ["fairness", "first", "upcalls"]
+
+FLOOD_RATE = 300_000
+"""New flows/s offered: more than anybody handles, less than what leaves the sender's CPU no time for anything else."""
+BURST_FLOWS = 8000
+"""Fewer than Open vSwitch begins to refuse (it starts with a limit of 10,000 megaflows and moves it as it sees fit)."""
+BURST_RATE = 100_000
+FIRST_PACKETS = 200
+PROBES = 1400
+PROBE_RATE = 700
+PINGS_PER_S = 200
+_ECHO_PORT = 7
+_MAX_FLOWS = 1 << 20
+
+
+@dataclass(slots=True)
+class Answered:
+    """What a switch did while it was answering, known at the end: packets that it sent on without making a megaflow
+    (`declined`), and the CPU seconds of its process."""
+
+    declined: int = 0
+    cpu_s: float = 0.0
+
+
+class Reactive(Switch, Protocol):
+    """A switch that decides about new flows, ports two by two (`other_port`)."""
+
+    def answering(self, seconds: float) -> AbstractContextManager[Answered]:
+        """Be ready for so long; afterwards there are no megaflows."""
+
+
+class Answering(Vswitch):
+    """A datapath that `bench.reactive` answers for, in a process of its own."""
+
+    def __init__(self, label: str = SUBJECT, policy: str = "exact", **sizes: int) -> None:
+        super().__init__(label=label, **{"max_flows": _MAX_FLOWS, **sizes})
+        self._name = self.datapath.name
+        self._policy = policy
+
+    def connect(self, ports: Sequence[str]) -> None:
+        for device in ports:
+            self.datapath.ports.add(device)
+        self.datapath.close()
+
+    @contextmanager
+    def answering(self, seconds: float) -> Iterator[Answered]:
+        command = [sys.executable, "-m", "bench.reactive", self._name, self._policy, f"--seconds={seconds}"]
+        answered = Answered()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise LabError("bench.reactive did not start")
+            yield answered
+            said = json.loads(process.communicate(timeout=(seconds + 30) * patience())[0])
+        answered.cpu_s = said["cpu_s"]
+        with Datapath.open(self._name) as datapath:
+            datapath.flows.flush()
+
+    def close(self) -> None:
+        Datapath.delete(self._name)
+
+
+class ReadingOpenVswitch(OpenVswitch):
+    """Open vSwitch with rules that read addresses and ports into registers, so that each flow gets a megaflow of its
+    own: one rule does it, which costs less than rules for each port would."""
+
+    def connect(self, ports: Sequence[str]) -> None:
+        reads = ("UDP_SRC[]->NXM_NX_REG0[0..15]", "UDP_DST[]->NXM_NX_REG0[16..31]", "IP_SRC[]->NXM_NX_REG1[]")
+        read = ",".join(f"move:NXM_OF_{each}" for each in reads)
+        for number, port in enumerate(ports, 1):
+            self.daemon.add_port(port, number)
+        numbers = range(1, len(ports) + 1)
+        self.daemon.set_flows(
+            [f"priority=2,udp,in_port={n},actions={read},output:{other_port(n)}" for n in numbers]
+            + [f"priority=1,in_port={n},actions=output:{other_port(n)}" for n in numbers]
+        )
+
+    @contextmanager
+    def answering(self, seconds: float) -> Iterator[Answered]:  # noqa: ARG002 - it always answers
+        answered = Answered()
+        cpu_s, declined = self._cpu_s(), self._declined()
+        yield answered
+        answered.cpu_s = self._cpu_s() - cpu_s
+        time.sleep(1.1)  # its threads add up what they have counted once a second
+        answered.declined = self._declined() - declined
+        self.daemon.forget_megaflows()
+        wait_until(lambda: not self.daemon.megaflows(), "Open vSwitch forgets its megaflows", 10)
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _declined(self) -> int:
+        """Packets for which it made no megaflow, since there were enough in its opinion."""
+        found = re.search(r"^upcall_flow_limit_hit .*total: (\d+)", self.daemon.appctl("coverage/show"), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A reactive switch, hosts in pairs that send to each other, and a sink at the second of each pair."""
+
+    switch: Reactive
+    hosts: Sequence[Host]
+    sinks: Sequence[Sink]
+
+
+def _grounds(bed: Bed, hosts: int, *makes: Callable[[], Reactive]) -> dict[str, Ground]:
+    found = {}
+    for make in makes:
+        made = bed.hosts(hosts)
+        switch = bed.connect(make, made)
+        found[switch.label] = Ground(switch, made, [bed.sink(host) for host in made[1::2]])
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- new flows
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What became of new flows: how many a second were served, and the switch's CPU time for each."""
+
+    per_s: float
+    cpu_us: float
+
+    def __str__(self) -> str:
+        return f"{self.per_s:,.0f}/s at {self.cpu_us:.1f} us"
+
+
+def upcalls(plan: Plan) -> Iterator[Figure]:
+    """New flows a second, each packet one: decided, installed, sent on. Offered without mercy, then in a burst."""
+    many = f"{SUBJECT}, {SUBTABLES} subtables, {RULES:,} rules"
+    several = f"{SUBJECT}, megaflows under {SUBTABLES} masks"
+    with Bed() as bed:
+        grounds = _grounds(
+            bed, 2, Answering, partial(Answering, many, "classifier"), partial(Answering, several, "several-masks"),
+            partial(ReadingOpenVswitch, plan.open_vswitch),
+        )  # fmt: skip
+        runs = {name: partial(_offer, ground, plan.seconds) for name, ground in grounds.items()}
+        samples = interleave("new flows", plan.rounds, runs, str)
+        for case, unit, member in (("new flows", "flows/s", "per_s"), ("new flows, CPU time of each", "us", "cpu_us")):
+            figures = {name: [getattr(offered, member) for offered in each] for name, each in samples.items()}
+            for subject in (SUBJECT, many, several):
+                yield from compare(subject.replace(SUBJECT, case), unit, figures, subject, own_kind=False)
+        case = f"new flows, a burst of {BURST_FLOWS:,}"
+        bursts = {name: partial(_burst, ground) for name, ground in grounds.items() if name not in (many, several)}
+        yield from compare(case, "flows/s", interleave(case, plan.rounds, bursts))
+
+
+def _offer(ground: Ground, seconds: float) -> Offered:
+    """More than can be served, so what is served is what can be."""
+    flows = round(FLOOD_RATE * seconds)
+    sender = Sender(*ground.hosts[:2], flows=flows, rate=FLOOD_RATE, seconds=seconds)
+    with ground.switch.answering(seconds + 0.2) as answered:
+        before = ground.sinks[0].count
+        sender.start()
+        _, took = sender.finish()
+        time.sleep(0.1)
+        served = ground.sinks[0].count - before
+    served = max(served - answered.declined, 1)
+    return Offered(served / took, 1e6 * answered.cpu_s / served)
+
+
+def _burst(ground: Ground) -> float:
+    """Flows/s from the first packet sent to the last that arrives."""
+    sink = ground.sinks[0]
+    sender = Sender(*ground.hosts[:2], flows=BURST_FLOWS, limit=BURST_FLOWS, rate=BURST_RATE, seconds=10)
+    with ground.switch.answering(1.0):
+        before = seen = sink.count
+        begin = last = time.perf_counter()
+        sender.start()
+        while (now := time.perf_counter()) - last < 0.2:
+            if sink.count != seen:
+                seen, last = sink.count, now
+            time.sleep(0.001)
+        sender.finish()
+    print(seen-before,last-begin)
+    return (seen - before) / (last - begin)
+
+
+# --------------------------------------------------------------------------------------------------- first packets
+
+
+def first(plan: Plan) -> Iterator[Figure]:
+    """Round trip of the first packet of a flow (UDP echo, new in both directions), and of the second."""
+    case = "first packet, there and back"
+    with Bed() as bed:
+        grounds = _grounds(bed, 2, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
+        for ground in grounds.values():
+            server = ground.hosts[1]
+            server.popen([sys.executable, "-c", _ECHO, server.ip, str(_ECHO_PORT)])
+        runs = {name: partial(_echo, ground) for name, ground in grounds.items()}
+        samples = interleave(case, plan.rounds, runs, lambda sample: f"{sample[0]:.0f} us, then {sample[1]:.0f} us")
+        figures = {name: [one for one, _ in each] for name, each in samples.items()}
+        figures["vswitch, second packet"] = [two for _, two in samples[SUBJECT]]
+        yield from compare(case, "us", figures)
+
+
+_ECHO = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], int(sys.argv[2])))
+while True:
+    sock.sendto(*sock.recvfrom(100))
+"""
+
+
+def _echo(ground: Ground) -> tuple[float, float]:
+    """Median round trips of first and second packets, microseconds."""
+    client, server = ground.hosts
+    times: tuple[list[float], list[float]] = ([], [])
+    with ground.switch.answering(FIRST_PACKETS * 0.01 + 1), client.inside():
+        while len(times[1]) < FIRST_PACKETS:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(2 * patience())
+                sock.connect((server.ip, _ECHO_PORT))
+                for kind in times:
+                    begin = time.perf_counter()
+                    sock.send(b"ping")
+                    sock.recv(100)
+                    kind.append(1e6 * (time.perf_counter() - begin))
+            time.sleep(0.002)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+# --------------------------------------------------------------------------------------------------- fairness
+
+
+@dataclass(frozen=True, slots=True)
+class Suffered:
+    """What the second port saw: new flows lost (%), and the 99th percentile of its ping (ms)."""
+
+    lost: float
+    ping_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.lost:.1f} % lost, ping {self.ping_ms:.3g} ms"
+
+
+def fairness(plan: Plan) -> Iterator[Figure]:
+    """A flood of new flows on one port: new flows that another port loses meanwhile, and the tail of its ping."""
+    quiet = f"{SUBJECT}, no flood"
+    with Bed() as bed:
+        grounds = _grounds(bed, 4, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
+        runs = {name: partial(_suffer, ground, FLOOD_RATE) for name, ground in grounds.items()}
+        runs[quiet] = partial(_suffer, grounds[SUBJECT], 0)
+        samples = interleave("beside a flood", plan.rounds, runs, str)
+        lost = {name: [sample.lost for sample in each] for name, each in samples.items()}
+        pings = {name: [sample.ping_ms for sample in each] for name, each in samples.items()}
+        yield from compare(f"beside a flood, lost of {PROBES:,} new flows", "%", lost)
+        yield from compare("beside a flood, ping 99th percentile", "ms", pings)
+
+
+def _suffer(ground: Ground, flood_rate: int) -> Suffered:
+    """The flood goes from port 1 to 2, the rest between 3 and 4."""
+    a, b = ground.hosts[2:]
+    seconds = PROBES / PROBE_RATE
+    flood = Sender(*ground.hosts[:2], flows=round(flood_rate * (seconds + 1)), rate=flood_rate, seconds=seconds + 1)
+    probes = Sender(a, b, pinned=False, flows=PROBES, limit=PROBES, rate=PROBE_RATE, seconds=60)
+    count = round(PINGS_PER_S * seconds)
+    with ground.switch.answering(seconds + 3):
+        before = ground.sinks[1].count
+        a.ping(b.ip, 2, 0.01)
+        if flood_rate:
+            flood.start()
+        time.sleep(0.3)
+        probes.start()
+        pinged = a.ping(b.ip, count, 1 / PINGS_PER_S)
+        probes.finish()
+        if not flood_rate:
+            flood.start()
+        flood.finish()
+        time.sleep(0.3)
+        arrived = ground.sinks[1].count - before
+    times = sorted(pinged.rtts_ms) + [1000.0] * (pinged.sent - pinged.received)
+    return Suffered(100 * (1 - arrived / PROBES), times[round(0.99 * (len(times) - 1))])

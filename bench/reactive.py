@@ -1,0 +1,103 @@
+"""The program that answers upcalls while they are measured: `python -m bench.reactive NAME POLICY`, a process of its
+own, as a user would write it. It opens datapath NAME, says "ready", runs for `--seconds`, and prints what it did.
+
+Ports belong together two by two: 1 and 2, 3 and 4, ... A policy decides where a packet goes and what the megaflow is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from bench.rules import EXACT, exact_rules
+from vswitch.api import Answer, Datapath, Miss
+from vswitch.model.actions import Action, Output
+from vswitch.model.match import Match
+
+__all__ = ["POLICIES", "main", "other_port"]
+
+SUBTABLES = 8
+RULES = 100_000
+
+_MASKS = [
+    Match(in_port=1, ipv4_src=(0, prefix), udp_src=0, udp_dst=0).mask if exact else Match(in_port=1, ipv4_src=(0, prefix), udp_src=0).mask
+    for prefix in (0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFC, 0xFFFFFFF8)
+    for exact in (True, False)
+]  # fmt: skip
+assert len(_MASKS) == SUBTABLES
+
+
+def other_port(port: int) -> int:
+    """1 for 2, 2 for 1, 3 for 4, ..."""
+    return (port - 1 ^ 1) + 1
+
+
+_OUTPUTS = {port: (Output(other_port(port)),) for port in range(1, 9)}
+
+
+def exact(miss: Miss) -> Answer:
+    """A megaflow for each flow: the port and the five-tuple."""
+    return Match.from_ints(miss.key.value, EXACT), _OUTPUTS[miss.port]
+
+
+def classifier() -> Callable[[Miss], Answer]:
+    """The same, decided by a hundred thousand rules under eight masks, looked through in order. None of the rules is
+    for the packets that come, except the last, for all."""
+    chance = random.Random(1)
+    tables: list[tuple[int, dict[int, tuple[Action, ...]]]] = []
+    for mask in _MASKS:
+        rules = {rule.match.value & mask: (Output(3),) for rule in exact_rules(10**8, 1)}
+        while len(rules) < RULES // SUBTABLES:
+            rules[chance.getrandbits(512) & mask] = (Output(3),)
+        tables.append((mask, dict.fromkeys(rules, (Output(3),))))
+
+    def classify(miss: Miss) -> Answer:
+        key = miss.key.value
+        for mask, rules in tables:
+            if (actions := rules.get(key & mask)) is not None:
+                return Match.from_ints(key, EXACT), actions
+        return Match.from_ints(key, EXACT), _OUTPUTS[miss.port]
+
+    return classify
+
+
+def several_masks() -> Callable[[Miss], Answer]:
+    """Megaflows under eight masks in turn, disjoint by the source port."""
+
+    def answer(miss: Miss) -> Answer:
+        key = miss.key
+        return Match.from_ints(key.value, _MASKS[key.udp_src % SUBTABLES]), _OUTPUTS[miss.port]
+
+    return answer
+
+
+POLICIES: dict[str, Callable[[], Callable[[Miss], Answer]]] = {
+    "exact": lambda: exact,
+    "classifier": classifier,
+    "several-masks": several_masks,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.reactive", description="Answers upcalls.")
+    parser.add_argument("name")
+    parser.add_argument("policy", choices=POLICIES)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    handler = POLICIES[options.policy]()
+    with Datapath.open(options.name) as datapath:
+        datapath.on_miss(handler)
+        datapath.start_upcalls()
+        print("ready", flush=True)
+        before = time.process_time()
+        datapath.run(timeout_s=options.seconds)
+        result = {**asdict(datapath.upcall_stats), "cpu_s": time.process_time() - before}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

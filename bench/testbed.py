@@ -1,0 +1,222 @@
+"""The ground that all contestants stand on: pairs of hosts, each pair on a switch of its own, in one laboratory.
+
+Every contestant is set up before the first measurement and stays to the last, idle while it is not its turn; what
+differs between them is only the switch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from pyroute2 import IPRoute
+
+from bench.rules import Flow
+from tests.lab import Host, Lab, patience, wait_until
+from vswitch.datapath.ebpf import attach
+from vswitch.datapath.ebpf.compile import SOURCE, compile_object
+from vswitch.datapath.ebpf.libbpf import ObjectFile
+from vswitch.datapath.ebpf.memory import SharedMap
+
+__all__ = ["BUILD", "ROOT", "Bed", "Pair", "Program", "Sender", "Sink", "Switch", "sender_cpu"]
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
+
+
+
+class Switch(Protocol):
+    """What connects the ports of one contestant."""
+
+    label: str
+
+    def connect(self, ports: Sequence[str]) -> None:
+        """Make these devices its ports 1, 2, ..., and let 1 and 2 reach each other."""
+
+    def install(self, flows: Sequence[Flow]) -> None:
+        """Have exactly these rules for what enters by port 1, all to port 2. Nothing, for those that know no rules."""
+
+    def close(self) -> None: ...
+
+
+class Program:
+    """bench/NAME.bpf.c, compiled if need be and loaded. Its program, also called NAME, can be attached to devices."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        output = BUILD / f"{name}.bpf.o"
+        compile_object(Path(__file__).with_name(f"{name}.bpf.c"), output, [SOURCE.parent])
+        self.object = ObjectFile(output)
+        self.object.load()
+        self._links: list[int] = []
+
+    def attach(self, device: str) -> None:
+        """Run it on what enters by a device of the calling thread's namespace."""
+        program = self.object.program_fd(self._name)
+        made = attach.attach(socket.if_nametoindex(device), "ingress", program, owner=f"bench-{self._name}")
+        if made.link_fd is not None:
+            self._links.append(made.link_fd)
+
+    def close(self) -> None:
+        """Where it hangs by filters, not by links, it stays until the device goes."""
+        for link in self._links:
+            os.close(link)
+        self._links.clear()
+        self.object.close()
+
+
+def sender_cpu() -> int:
+    """Where senders are pinned: the first CPU. Everything else may go where it likes."""
+    return min(os.sched_getaffinity(0))
+
+
+class Sink:
+    """Counts and drops what arrives at a device (sink.bpf.c) of the calling thread's namespace."""
+
+    def __init__(self, device: str) -> None:
+        self._program = Program("sink")
+        self._memory = SharedMap(self._program.object.map_fd(".bss"))
+        self._count = self._memory.view.cast("Q")
+        self._program.attach(device)
+
+    @property
+    def count(self) -> int:
+        """Frames so far."""
+        return self._count[0]
+
+    def close(self) -> None:
+        self._program.close()
+
+
+class Sender:
+    """A running `bench.sender`, ready to start."""
+
+    def __init__(self, source: Host, target: Host, *, pinned: bool = True, **options: float) -> None:
+        command = [sys.executable, "-m", "bench.sender", source.device]
+        command += [f"--eth-src={source.mac}", f"--eth-dst={target.mac}"]
+        command += [f"--cpu={sender_cpu()}"] if pinned else []
+        command += [f"--{name}={value}" for name, value in options.items()]
+        self._process = source.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=ROOT)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        if self._out.readline() != "ready\n":
+            raise RuntimeError(f"the sender in {source.name} did not start")
+
+    def start(self) -> None:
+        self._in.write("\n")
+        self._in.flush()
+
+    def finish(self) -> tuple[int, float]:
+        """Wait for its end. Packets sent, and the seconds that it took."""
+        output, _ = self._process.communicate(timeout=120 * patience())
+        result = json.loads(output)
+        return result["sent"], result["seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Hosts `a` and `b` on ports 1 and 2 of a switch (None: there is none); what `a` sends ends in `sink`."""
+
+    label: str
+    switch: Switch | None
+    a: Host
+    b: Host
+    sink: Sink
+
+    def install(self, flows: Sequence[Flow]) -> None:
+        """Have exactly these rules for what `a` sends, if there is a switch that knows rules."""
+        if self.switch is not None:
+            self.switch.install(flows)
+
+    def packets_per_second(self, **options: float) -> float:
+        """What arrives while the sender sends (see bench.sender for `options`)."""
+        before = self.sink.count
+        sender = Sender(self.a, self.b, **options)
+        sender.start()
+        _, seconds = sender.finish()
+        return (self.sink.count - before) / seconds
+
+
+class Bed:
+    """The laboratory and all that was set up in it, which goes at the end of the with statement."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._pairs = 0
+
+    def __enter__(self) -> Self:
+        self.lab = self._stack.enter_context(Lab())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def hosts(self, count: int, *, offload: bool = True) -> list[Host]:
+        """Hosts in a network of their own, who know each other's addresses."""
+        self._pairs += 1
+        network = f"10.0.{self._pairs}"
+        made = [
+            self.lab.host(f"p{self._pairs}{'abcdefgh'[i]}", ip=f"{network}.{i + 1}/24", offload=offload)
+            for i in range(count)
+        ]
+        _introduce(made)
+        return made
+
+    def connect(self, make: Callable[[], Switch], hosts: Sequence[Host]) -> Switch:
+        """A switch with these hosts on its ports 1, 2, ..."""
+        switch = make()
+        self._stack.callback(switch.close)
+        switch.connect([host.port for host in hosts])
+        return switch
+
+    def pair(self, make: Callable[[], Switch], *, offload: bool = True, apart: bool = False, reach: bool = True) -> Pair:
+        """Two hosts on a switch, who reach each other. `apart`: in a namespace for this switch alone, as two userspace
+        datapaths of Open vSwitch need (each has a device of the same name)."""
+        place = self.lab.host(f"room{self._pairs}").inside() if apart else nullcontext()
+        with place:
+            a, b = self.hosts(2, offload=offload)
+            switch = self.connect(make, [a, b])
+        if reach:
+            wait_until(lambda: a.ping(b.ip, 1).received, f"{switch.label}: the hosts reach each other", 10)
+        return Pair(switch.label, switch, a, b, self.sink(b))
+
+    def pairs(self, *makes: Callable[[], Switch]) -> dict[str, Pair]:
+        """A pair for each kind of switch, by its label."""
+        made = [self.pair(make) for make in makes]
+        return {pair.label: pair for pair in made}
+
+    def no_switch(self) -> Pair:
+        """Hosts without a switch: packets end where they would enter it. What sender and receiver cost alone."""
+        a, b = self.hosts(2)
+        sink = Sink(a.port)
+        self._stack.callback(sink.close)
+        return Pair("no switch", None, a, b, sink)
+
+    def sink(self, host: Host) -> Sink:
+        """Count and drop what the sender sends to this host."""
+        with host.inside():
+            sink = Sink(host.device)
+        self._stack.callback(sink.close)
+        return sink
+
+
+def _introduce(hosts: Sequence[Host]) -> None:
+    """As Lab.introduce(), among these alone."""
+    for host in hosts:
+        with host.inside(), IPRoute() as route:
+            device = route.link_lookup(ifname=host.device)[0]
+            for other in hosts:
+                if other is not host:
+                    route.neigh("replace", dst=other.ip, lladdr=other.mac, ifindex=device, state="permanent")

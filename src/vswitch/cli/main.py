@@ -1,0 +1,65 @@
+"""`vswitch`: where the command line begins, and what becomes of errors.
+
+    0    done
+    1    it could not be done; one sentence on the standard error says why
+    2    the command line is wrong
+    130  interrupted (Ctrl-C)
+    141  nobody reads the output any more, as of a program that SIGPIPE ended
+
+Invariant: a VswitchError, an interrupt or a closed pipe never shows a traceback; any other exception is our own fault
+and does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vswitch.base.errors import VswitchError
+from vswitch.cli.arguments import run
+from vswitch.cli.table import VSWITCH
+
+__all__ = ["main"]
+
+FAILED, INTERRUPTED, NOBODY_READS = 1, 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; the exit status."""
+    try:
+        try:
+            status = run(VSWITCH, sys.argv[1:] if argv is None else argv)
+        except SystemExit as end:  # argparse: after --help, and when the line is wrong
+            status = end.code if isinstance(end.code, int) else FAILED
+        sys.stdout.flush()
+    except VswitchError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return NOBODY_READS
+    except OSError as error:
+        if error.filename is None:
+            _forget_output()
+        return _fail(f"{error.filename or 'output'}: {error.strerror}")
+    return status
+
+
+def _fail(sentence: str) -> int:
+    print(f"vswitch: {sentence}", file=sys.stderr)
+    return FAILED
+
+
+def _forget_output() -> None:
+    """What is left in the buffer cannot be written; the interpreter shall not try again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,347 @@
+"""What the tests of a datapath's life share: what it holds in the kernel, whether it is sound, and processes that are
+killed in the middle of changing it.
+
+Invariant: what is looked at here is looked at from outside, in the kernel and in the memory that is shared with it, not
+in the books that the process under test keeps, except where these two are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import vswitch
+from tests.lab import Host, LabError, patience, wait_until
+from vswitch import Datapath, Match, NotFoundError, Output, PortChange, PortEvent, PortKind
+from vswitch.datapath.ebpf import bpf_syscall
+from vswitch.datapath.ebpf.layout import PORT_INFO
+from vswitch.datapath.ebpf.memory import SharedMap
+from vswitch.datapath.ebpf.netdev import Netdev
+from vswitch.datapath.ebpf.state import is_hidden_name, owner_mark
+
+__all__ = [
+    "Controller",
+    "Events",
+    "command",
+    "connect",
+    "kernel_objects",
+    "killed_at",
+    "left_behind",
+    "pinging",
+    "remove_all",
+    "require_sound",
+    "steps_of",
+    "wait_until_gone",
+]
+
+ROOT = Path("/sys/fs/bpf/vswitch")
+SOURCE = str(Path(vswitch.__file__).parent)
+
+
+def command(*words: str) -> str:
+    """Runs a program in the namespace of the thread; its output. LabError if it fails."""
+    result = subprocess.run(words, capture_output=True, text=True, timeout=30 * patience(), check=False)
+    if result.returncode:
+        raise LabError(f"{' '.join(words)}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def connect(dp: Datapath, first: int | str, second: int | str) -> None:
+    """What comes in by one of two ports goes out by the other."""
+    one, other = dp.ports[first].number, dp.ports[second].number
+    dp.flows.add(Match(in_port=one), Output(other))
+    dp.flows.add(Match(in_port=other), Output(one))
+
+
+# ---- what is there
+
+
+def kernel_objects(dp: Datapath) -> set[tuple[str, int]]:
+    """The ids of a datapath's maps and programs."""
+    state = dp._state
+    objects = {("map", bpf_syscall.map_info(fd).id) for fd in state.maps.values()}
+    objects |= {("program", bpf_syscall.prog_info(fd).id) for fd in state.programs.values()}
+    for key in bpf_syscall.map_keys(state.maps["programs"], 4):
+        value = bpf_syscall.map_lookup(state.maps["programs"], key, 4)
+        if value is not None:
+            objects.add(("program", int.from_bytes(value, "little")))
+    return objects
+
+
+def _exists(kind: str, number: int) -> bool:
+    try:
+        os.close((bpf_syscall.map_from_id if kind == "map" else bpf_syscall.prog_from_id)(number))
+    except NotFoundError:
+        return False
+    return True
+
+
+def wait_until_gone(objects: Iterable[tuple[str, int]]) -> None:
+    """Returns when the kernel has freed these, which it does some time after the last user."""
+    wait_until(lambda: not any(_exists(*each) for each in objects), "maps and programs are freed", 20)
+
+
+def left_behind(name: str) -> list[str]:
+    """What of a datapath is in this namespace and in the bpf file system, besides its maps and programs."""
+    found = [str(path) for path in (ROOT / name, *sorted((ROOT / name).rglob("*"))) if path.exists()]
+    with Netdev() as devices:
+        for device in devices.devices():
+            if device.alias == owner_mark(name) or is_hidden_name(device.name, name) or device.name == name:
+                found.append(f"device {device.name}")
+            for hook in ("ingress", "egress"):
+                if f"vswitch:{name}" in command("tc", "filter", "show", "dev", device.name, hook):
+                    found.append(f"filter at {device.name} {hook}")
+    return found
+
+
+def remove_all(prefix: str) -> None:
+    """Deletes the datapaths, whole or not, whose names are `prefix` and some letters."""
+    for folder in ROOT.iterdir() if ROOT.is_dir() else ():
+        if re.fullmatch(rf"{prefix}[a-z]*", folder.name):
+            Datapath.delete(folder.name)
+
+
+def require_sound(dp: Datapath) -> None:
+    """Whether what is in the kernel holds together, and nothing is there of which nobody knows."""
+    _require_sound_flows(dp)
+    _require_sound_ports(dp)
+
+
+def _require_sound_flows(dp: Datapath) -> None:
+    table = dp._flow_table
+    flows = list(dp.flows)
+    slots = table.slots()
+    assert len(flows) == len(slots) == len(dp.flows) == dp.stats().flows
+    assert [table.find(flow.match, flow.priority) for flow in flows] == slots, "a flow that the index does not find"
+    assert sorted([*slots, *table._free]) == list(range(1, dp._state.flow_slots)), "a slot that is lost"
+    index = SharedMap(dp._state.maps["index_buckets"], writable=False)
+    ids = index.view.cast("I").tolist()
+    indexed = [number for at, number in enumerate(ids) if at % 16 >= 8 and number and at % 16 != 15]
+    index.close()
+    assert sorted(indexed) == slots, "the index has more or fewer than the flows"
+    arena = table.arena
+    ranges = sorted([*arena.free, *((held.at, held.ops) for held in arena.held.values())])
+    end = 1
+    for begin, length in ranges:
+        assert begin == end, "action steps that are lost or given out twice"
+        end = begin + length
+    assert end == dp._state.memory["ops"].entries
+    users = sum(held.users for held in arena.held.values())
+    assert users == sum(table._flow_words[slot * 32] >> 48 & 3 == 2 for slot in slots), "users of action lists"
+
+
+def _require_sound_ports(dp: Datapath) -> None:
+    name, ports = dp.name, list(dp.ports)
+    infos = dp._state.memory["port_infos"]
+    records = [PORT_INFO.unpack_from(infos.view, slot * PORT_INFO.size) for slot in range(infos.entries)]
+    assert sorted(number for _, number, kind, _, _ in records if kind) == [port.number for port in ports]
+    assert not any(unfinished for *_, unfinished, _ in records)
+    there = [port for port in ports if port.ifindex is not None]
+    words = dp._state.memory["ports"].view.cast("Q").tolist()
+    assert {n: word & 0xFFFFFFFF for n, word in enumerate(words) if word & 0xFFFFFFFF} == {
+        port.number: port.ifindex for port in there
+    }
+    by_ifindex = dp._state.maps["ports_by_ifindex"]
+    known = {int.from_bytes(key, "little") for key in bpf_syscall.map_keys(by_ifindex, 4)}
+    assert known == {port.ifindex for port in there}
+    with Netdev() as devices:
+        ours = {device.ifindex for device in devices.devices() if device.alias == owner_mark(name)}
+        hidden = {device.ifindex for device in devices.devices() if is_hidden_name(device.name, name)}
+    made = {port.ifindex for port in there if port.kind is not PortKind.SYSTEM}
+    assert len(ours) == len(made) + 2, "the injection pair and the devices that were made for ports"
+    assert hidden <= ours
+    assert made <= ours
+    pins = {pin.name for pin in (ROOT / name / "links").iterdir()}
+    if bpf_syscall.has_tcx():
+        assert pins in ({"inject", *(str(port.number) for port in there)}, set()), "links of nobody"
+
+
+# ---- what happens
+
+
+class Events:
+    """Port events of a datapath, as they come. `dp` may be changed for another one of that name."""
+
+    def __init__(self, dp: Datapath) -> None:
+        self.dp = dp
+        self.seen: list[PortEvent] = []
+
+    def wait_for(self, change: PortChange, number: int) -> PortEvent:
+        """The next event of that kind for that port; those before it are passed over."""
+
+        def arrived() -> bool:
+            self.seen += self.dp.ports.events()
+            while self.seen:
+                if (self.seen[0].change, self.seen[0].port.number) == (change, number):
+                    return True
+                del self.seen[0]
+            return False
+
+        wait_until(arrived, f"port {number}: {change.value}", 10)
+        return self.seen.pop(0)
+
+    def settle(self, quiet_s: float = 0.2) -> list[PortEvent]:
+        """All events until none comes for a while."""
+        seen, self.seen = self.seen, []
+        while more := self.dp.ports.events() or (time.sleep(quiet_s), self.dp.ports.events())[1]:
+            seen += more
+        return seen
+
+
+class Pinging:
+    """A ping that runs; what it counted, when it has ended."""
+
+    sent = received = 0
+
+
+@contextmanager
+def pinging(host: Host, ip: str, *, interval_s: float = 0.001, seconds: float = 60) -> Iterator[Pinging]:
+    """Pings while the block runs."""
+    counts = Pinging()
+    words = ["ping", "-n", "-q", "-i", f"{interval_s:g}", "-c", str(int(seconds / interval_s)), "-W", "2", ip]
+    process = host.popen(words, stdout=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"})
+    try:
+        time.sleep(0.2)
+        yield counts
+        time.sleep(0.2)
+        # SIGQUIT would tell too, but does not end it; what is on its way is waited for
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=20 * patience())[0]
+    finally:
+        process.kill()
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", output)
+    assert found, output
+    counts.sent, counts.received = int(found[1]), int(found[2])
+
+
+# ---- other processes, and how they die
+
+
+_CONTROLLER = """
+import sys
+from vswitch import *
+def done(what="ready"):
+    print(what, flush=True)
+    return sys.stdin.readline()
+name = sys.argv[1]
+"""
+
+
+class Controller:
+    """A Python program in a process of its own, in the namespace of the thread: `code`, with everything of vswitch
+    imported, `name` (its argument) and `done(what)`, which reports and waits for `go_on`."""
+
+    def __init__(self, name: str, code: str, *, user: int | None = None) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-c", _CONTROLLER + code, name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            user=user, group=user, extra_groups=[] if user else None,
+        )  # fmt: skip
+        self.pid = self._process.pid
+
+    def wait_for(self, what: str = "ready") -> None:
+        """Returns when the program has reported that; LabError with its last words if it ends without."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line.strip() != what:
+            raise LabError(f"expected {what!r}, got {line!r}: {self._process.communicate(timeout=30)[1]}")
+
+    def go_on(self) -> None:
+        """Lets `done` return."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """kill -9; returns when it is dead."""
+        self._process.kill()
+        self._process.wait(20 * patience())
+
+    def end(self, timeout_s: float = 30) -> tuple[int, str, str]:
+        """Lets it run to its end: exit status, what it said, and its complaints."""
+        output, errors = self._process.communicate("\n" * 9, timeout=timeout_s * patience())
+        return self._process.returncode, output, errors
+
+    def close(self) -> None:
+        """Ends it if it runs."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.communicate(timeout=20 * patience())
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _in_child(operation: Callable[[], object], trace: Callable[..., Any]) -> int:
+    """Runs `operation` in a forked process, with a trace function; how that ended, as os.waitpid() tells."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    status = 3
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.settrace(trace)
+        operation()
+        sys.settrace(None)
+        status = 0
+    except BaseException:  # noqa: BLE001 - what it was is said, and the fork must not become a second test run
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def steps_of(operation: Callable[[], object]) -> int:
+    """How many lines of vswitch an operation runs through; it is done once, in another process."""
+    reader, writer = os.pipe()
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal steps
+        if not frame.f_code.co_filename.startswith(SOURCE):
+            return None
+        steps += event == "line"
+        return trace
+
+    def counted() -> None:
+        operation()
+        os.write(writer, str(steps).encode())
+
+    try:
+        assert _in_child(counted, trace) == 0, "the operation itself failed"
+        return int(os.read(reader, 20))
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def killed_at(step: int, operation: Callable[[], object]) -> bool:
+    """Does `operation` in another process that is killed (SIGKILL) before the `step`th line of vswitch that it runs
+    through. Whether it came so far."""
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal steps
+        if not frame.f_code.co_filename.startswith(SOURCE):
+            return None
+        steps += event == "line"
+        if steps == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    status = _in_child(operation, trace)
+    assert status == 0 or os.WIFSIGNALED(status), "the operation itself failed"
+    return status != 0

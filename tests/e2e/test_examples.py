@@ -1,0 +1,308 @@
+"""The programs of examples/, run as a user runs them, with real traffic; Ctrl-C ends them and leaves nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Host, Lab, patience, wait_until
+from vswitch import Datapath, DatapathStats, Match, Megaflow, Output, PortStats
+from vswitch.packet import build
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTAL = 0x88B5  # IEEE 802 local experimental Ethernet type
+NOBODY = 0x02_00_00_00_00_77
+
+
+class Program:
+    """An example that runs on hosts of the lab, and what it made, as another process sees it."""
+
+    def __init__(self, example: str, name: str, devices: Iterable[str]) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "examples" / f"{example}.py"), name, *devices],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_until_it_runs(self) -> None:
+        """Examples say so in their first line."""
+        assert self.process.stdout
+        first_line = self.process.stdout.readline()
+        assert "Ctrl-C ends it" in first_line, first_line + self.process.stdout.read()
+
+    def interrupt(self) -> str:
+        """Ctrl-C; what it printed since its first line. It ends without an error, and its datapath with it."""
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=20 * patience())
+        assert self.process.returncode == 0, output
+        assert self.name not in Datapath.list()
+        return output
+
+    def close(self) -> None:
+        """Whatever happened, it ends."""
+        self.process.kill()
+        self.process.communicate()
+
+    def flows(self) -> list[Megaflow]:
+        with closing(Datapath.open(self.name, control=False)) as dp:
+            return list(dp.flows)
+
+    def stats(self) -> DatapathStats:
+        with closing(Datapath.open(self.name, control=False)) as dp:
+            return dp.stats()
+
+    def port_stats(self, host: Host) -> PortStats:
+        with closing(Datapath.open(self.name, control=False)) as dp:
+            return dp.ports.stats(host.port)
+
+
+class Starter:
+    """Starts examples, which end with the test."""
+
+    def __init__(self, lab: Lab, stack: ExitStack) -> None:
+        self._lab = lab
+        self._stack = stack
+
+    def __call__(self, example: str, *ports: Host | str) -> Program:
+        devices = [port.port if isinstance(port, Host) else port for port in ports]
+        program = self._stack.enter_context(closing(Program(example, self._lab.name, devices)))
+        program.wait_until_it_runs()
+        return program
+
+
+@pytest.fixture
+def start(lab: Lab) -> Iterator[Starter]:
+    with ExitStack() as stack:
+        stack.callback(remove, lab.name)
+        yield Starter(lab, stack)
+
+
+def remove(name: str) -> None:
+    if name in Datapath.list():
+        Datapath.delete(name)
+
+
+def make_hosts(lab: Lab, count: int) -> list[Host]:
+    return [lab.host(f"h{n}", ip=f"10.0.0.{n}/24") for n in range(1, count + 1)]
+
+
+def reaches(source: Host, target: Host) -> bool:
+    return source.ping(target.ip, count=1).received == 1
+
+
+def has_type(eth_type: int) -> Callable[[bytes], bool]:
+    return lambda frame: frame[12:14] == eth_type.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("example", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
+def test_example_says_how_to_run_it_and_is_short(example: str) -> None:
+    path = ROOT / "examples" / f"{example}.py"
+    result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert f"sudo python examples/{example}.py sw0 veth1" in result.stderr
+    assert path.read_text(encoding="utf-8").count("\n") <= 80
+
+
+# ---- learning_switch
+
+
+def test_learning_switch_connects_hosts(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    program = start("learning_switch", *hosts)
+    wait_until(lambda: reaches(h1, h2), "the switch runs")
+    for source in hosts:
+        for target in hosts:
+            assert source is target or source.ping(target.ip).received == 3
+    assert h3.curl(h2.serve_http()) == "hello from h2\n"
+    h1.iperf3_server()
+    assert h3.iperf3(h1.ip) > 0
+    stats = program.stats()
+    assert stats.upcalls < 40
+    assert stats.hit > 100 * stats.upcalls
+    assert program.interrupt() == ""
+
+
+def test_learning_switch_asks_once_for_each_pair_and_direction(lab: Lab, start: Starter) -> None:
+    h1, h2 = hosts = make_hosts(lab, 2)
+    program = start("learning_switch", *hosts)
+    wait_until(lambda: reaches(h1, h2), "the switch runs")
+    wait_until(lambda: reaches(h1, h2) and len(program.flows()) == 2, "a megaflow in each direction")
+    asked = program.stats().upcalls
+    assert h1.ping(h2.ip, count=10, interval_s=0.01).received == 10
+    assert program.stats().upcalls == asked
+    assert {flow.match: flow.actions for flow in program.flows()} == {
+        Match(in_port=1, eth_src=h1.mac, eth_dst=h2.mac): (Output(2),),
+        Match(in_port=2, eth_src=h2.mac, eth_dst=h1.mac): (Output(1),),
+    }
+    assert all(flow.idle_timeout_s and flow.hard_timeout_s for flow in program.flows())
+
+
+def test_learning_switch_floods_unknown_and_broadcast_without_a_megaflow(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    program = start("learning_switch", *hosts)
+    frames = [
+        build.ethernet(address, int(h1.mac.replace(":", ""), 16), EXPERIMENTAL, bytes(46))
+        for address in (NOBODY, 0xFFFFFFFFFFFF, 0x01005E000001)
+    ]
+    keep = has_type(EXPERIMENTAL)
+    wait_until(lambda: reaches(h2, h3), "the switch runs")
+    with h1.capturing(keep) as back, h2.capturing(keep) as second, h3.capturing(keep) as third:
+        for frame in frames:
+            h1.send(frame)
+        second.wait_for(3)
+        third.wait_for(3)
+    assert (second, third, back) == (frames, frames, [])
+    assert not any(flow.match.overlaps(Match(in_port=1)) for flow in program.flows())
+
+
+def test_learning_switch_follows_a_host_that_moves(lab: Lab, start: Starter) -> None:
+    h1, old = make_hosts(lab, 2)
+    new = lab.host("h3", mac=old.mac)
+    program = start("learning_switch", h1, old, new)
+    wait_until(lambda: reaches(h1, old) and len(program.flows()) == 2, "the switch knows both")
+    old.run(["ip", "addr", "del", f"{old.ip}/24", "dev", "eth0"])
+    new.run(["ip", "addr", "add", f"{old.ip}/24", "dev", "eth0"])
+    assert h1.ping(old.ip, count=1).received == 0
+    assert new.ping(h1.ip, count=2).received == 2
+    assert h1.ping(old.ip).received == 3
+    assert {flow.match: flow.actions for flow in program.flows()} == {
+        Match(in_port=1, eth_src=h1.mac, eth_dst=new.mac): (Output(3),),
+        Match(in_port=3, eth_src=new.mac, eth_dst=h1.mac): (Output(1),),
+    }
+
+
+def test_learning_switch_forgets_what_it_knew_when_a_device_goes(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    program = start("learning_switch", *hosts)
+    wait_until(lambda: reaches(h1, h3) and len(program.flows()) == 2, "the switch knows both")
+    h3.run(["ip", "link", "del", "eth0"])
+    wait_until(lambda: not program.flows(), "it forgets")
+    wait_until(lambda: reaches(h1, h2), "the others go on")
+    assert program.interrupt() == ""
+
+
+# ---- static_topology
+
+
+@pytest.fixture
+def containers(lab: Lab) -> list[Host]:
+    """Five hosts, the last of which has the addresses of others too, without a word of it in ARP."""
+    hosts = make_hosts(lab, 5)
+    hosts[4].run(["sysctl", "-q", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2"])
+    for other in hosts[1:4]:
+        hosts[4].run(["ip", "addr", "add", f"{other.ip}/32", "dev", "lo"])
+    return hosts
+
+
+def test_static_topology_never_asks(lab: Lab, containers: list[Host], start: Starter) -> None:
+    h1, h2, h3, h4, h5 = containers
+    program = start("static_topology", *containers)
+    for source, target in ((h1, h2), (h2, h3), (h3, h4), (h4, h1), (h5, h1)):
+        assert source.ping(target.ip).received == 3
+    h1.send(build.ethernet(NOBODY, 1, EXPERIMENTAL, bytes(46)))
+    h3.iperf3_server()
+    assert h2.iperf3(h3.ip) > 0
+    wait_until(lambda: program.port_stats(h1).drops == {"explicit": 1}, "a frame to nobody is dropped")
+    stats = program.stats()
+    assert (stats.missed, stats.upcalls, stats.lost) == (0, 0, 0)
+    assert f"{stats.hit} packets found their rule, 0 did not, 0 asked Python" in program.interrupt()
+
+
+def test_static_topology_sends_web_traffic_to_port_5(lab: Lab, containers: list[Host], start: Starter) -> None:
+    h1, h2, _, _, h5 = containers
+    program = start("static_topology", *containers)
+    h2.serve_http(80)
+    h5.serve_http(80)
+    elsewhere = h2.serve_http(8080)
+    assert h1.curl(elsewhere) == "hello from h2\n"
+    for host in containers[1:]:
+        assert h1.curl(f"http://{host.ip}/") == "hello from h5\n"
+    web = next(flow for flow in program.flows() if flow.match == Match(tcp_dst=80))
+    assert web.stats.packets >= 4 * 5  # SYN, ACK, request, FIN, ACK
+
+
+def test_static_topology_sends_arp_requests_to_their_target_only(
+    lab: Lab, containers: list[Host], start: Starter
+) -> None:
+    h1, h2, h3, _, h5 = containers
+    start("static_topology", *containers)
+    arp = has_type(0x0806)
+    with h2.capturing(arp) as second, h3.capturing(arp) as third, h5.capturing(arp) as fifth:
+        assert reaches(h1, h2)
+    assert [frame[:6] for frame in second] == [b"\xff" * 6]
+    assert (third, fifth) == ([], [])
+
+
+def test_rules_forward_without_the_program(lab: Lab, containers: list[Host], start: Starter) -> None:
+    h1, h2, *_ = containers
+    program = start("static_topology", *containers)
+    program.process.kill()
+    program.process.wait()
+    assert h1.ping(h2.ip).received == 3
+
+
+# ---- arp_responder
+
+
+def test_arp_responder_answers_for_hosts_that_it_has_heard_of(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    program = start("arp_responder", *hosts)
+    wait_until(lambda: reaches(h1, h2), "the switch runs")
+    arp = has_type(0x0806)
+    with h1.capturing(arp) as first, h2.capturing(arp) as second:
+        assert h3.ping(h1.ip).received == 3
+        assert h3.ping(h2.ip).received == 3
+    assert [frame[20:22] for frame in first + second if frame[:6] == b"\xff" * 6] == []
+    neighbours = h3.run(["ip", "neigh", "show", "dev", "eth0"]).stdout
+    assert {h1.mac, h2.mac} <= set(neighbours.split())
+    assert program.interrupt() == ""
+
+
+def test_arp_responder_lets_nothing_else_up(lab: Lab, start: Starter) -> None:
+    h1, h2 = hosts = make_hosts(lab, 2)
+    program = start("arp_responder", *hosts)
+    wait_until(lambda: reaches(h1, h2), "the switch runs")
+    asked = program.port_stats(h1).upcalls
+    h2.iperf3_server()
+    assert h1.curl(h2.serve_http()) == "hello from h2\n"
+    assert h1.iperf3(h2.ip) > 0
+    h1.send(build.ethernet(NOBODY, 1, EXPERIMENTAL, bytes(46)))
+    wait_until(lambda: program.port_stats(h1).drops == {"explicit": 1}, "a frame to nobody is dropped")
+    assert program.port_stats(h1).upcalls == asked
+    assert program.stats().missed == 0
+
+
+def test_arp_responder_asks_everybody_about_an_address_not_heard_of(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    start("arp_responder", *hosts)
+    wait_until(lambda: reaches(h1, h2), "the switch runs")
+    arp = has_type(0x0806)
+    with h2.capturing(arp) as second, h3.capturing(arp) as third:
+        assert h1.ping("10.0.0.77", count=1).received == 0
+    assert {frame[38:42] for frame in (*second, *third)} == {bytes((10, 0, 0, 77))}
+    assert second == third != []
+
+
+# ---- what goes wrong
+
+
+def test_example_on_a_device_that_is_not_there_leaves_nothing(lab: Lab, start: Starter) -> None:
+    with pytest.raises(AssertionError, match="no-such-device"):
+        start("learning_switch", "no-such-device")
+    assert lab.name not in Datapath.list()
+
+
+def test_second_program_on_the_same_datapath_is_refused(lab: Lab, start: Starter) -> None:
+    hosts = make_hosts(lab, 2)
+    start("learning_switch", *hosts)
+    with pytest.raises(AssertionError, match=f"{lab.name} exists already"):
+        start("learning_switch", *hosts)
