@@ -24,8 +24,6 @@ FLOWS = 1000
 PINGS = 1000
 TEST_RUNS = 200_000
 
-_SEGMENTING = "Open vSwitch (user space, with TSO)"
-
 
 def _peers(plan: Plan) -> list[Callable[[], Switch]]:
     """Everything that vswitch is measured against."""
@@ -35,14 +33,11 @@ def _peers(plan: Plan) -> list[Callable[[], Switch]]:
 
 def tcp(plan: Plan) -> Iterator[Figure]:
     """iperf3 from host to host, one stream and four."""
-    makes: list[Callable[[], Switch]] = [Vswitch, *_peers(plan)]
     with Bed() as bed:
-        pairs = bed.pairs(*makes) if plan.open_vswitch == "system" else bed.pairs(*makes[:-1])
-        if plan.open_vswitch != "system":
-            # It cannot take packets that their sender has left to be cut or summed by the network card, unless it is told to.
-            plain = bed.pair(OpenVswitch, offload=False)
-            segmenting = bed.pair(partial(OpenVswitch, segmentation=True, label=_SEGMENTING), apart=True)
-            pairs |= {pair.label: pair for pair in (segmenting, plain)}
+        pairs = bed.pairs(Vswitch, *_peers(plan))
+        if plan.open_vswitch == "netdev":
+            segmenting = bed.pair(partial(OpenVswitch, segmentation=True), apart=True)
+            pairs[segmenting.label] = segmenting
         for pair in pairs.values():
             pair.b.iperf3_server()
         for streams in (1, 4):

@@ -134,8 +134,7 @@ class Ground:
 def _grounds(bed: Bed, hosts: int, *makes: Callable[[], Reactive]) -> dict[str, Ground]:
     found = {}
     for make in makes:
-        made = bed.hosts(hosts)
-        switch = bed.connect(make, made)
+        switch, made = bed.connect(make, hosts)
         found[switch.label] = Ground(switch, made, [bed.sink(host) for host in made[1::2]])
     return found
 
@@ -201,7 +200,6 @@ def _burst(ground: Ground) -> float:
                 seen, last = sink.count, now
             time.sleep(0.001)
         sender.finish()
-    print(seen-before,last-begin)
     return (seen - before) / (last - begin)
 
 
@@ -282,21 +280,21 @@ def _suffer(ground: Ground, flood_rate: int) -> Suffered:
     """The flood goes from port 1 to 2, the rest between 3 and 4."""
     a, b = ground.hosts[2:]
     seconds = PROBES / PROBE_RATE
-    flood = Sender(*ground.hosts[:2], flows=round(flood_rate * (seconds + 1)), rate=flood_rate, seconds=seconds + 1)
+    flood = flood_rate and Sender(
+        *ground.hosts[:2], flows=round(flood_rate * (seconds + 1)), rate=flood_rate, seconds=seconds + 1
+    )
     probes = Sender(a, b, pinned=False, flows=PROBES, limit=PROBES, rate=PROBE_RATE, seconds=60)
-    count = round(PINGS_PER_S * seconds)
     with ground.switch.answering(seconds + 3):
         before = ground.sinks[1].count
         a.ping(b.ip, 2, 0.01)
-        if flood_rate:
+        if flood:
             flood.start()
         time.sleep(0.3)
         probes.start()
-        pinged = a.ping(b.ip, count, 1 / PINGS_PER_S)
+        pinged = a.ping(b.ip, round(PINGS_PER_S * seconds), 1 / PINGS_PER_S)
         probes.finish()
-        if not flood_rate:
-            flood.start()
-        flood.finish()
+        if flood:
+            flood.finish()
         time.sleep(0.3)
         arrived = ground.sinks[1].count - before
     times = sorted(pinged.rtts_ms) + [1000.0] * (pinged.sent - pinged.received)

@@ -52,6 +52,7 @@ class Vswitch:
     """vswitch with one rule for each of ports 1 and 2; `options` as Datapath.create() has them."""
 
     label = "vswitch"
+    takes_offloads = True
 
     def __init__(self, *, peer_redirect: bool = False, label: str = "", **sizes: int) -> None:
         self.datapath = Datapath.create(new_name(), local=False, options=Options(**sizes))
@@ -77,6 +78,7 @@ class Redirect:
     """redirect.bpf.c: two ports, one map lookup, bpf_redirect()."""
 
     label = "bare bpf_redirect"
+    takes_offloads = True
 
     def connect(self, ports: Sequence[str]) -> None:
         self._program = Program("redirect")
@@ -101,6 +103,7 @@ class Bridge:
     """The Linux bridge."""
 
     label = "Linux bridge"
+    takes_offloads = True
 
     def connect(self, ports: Sequence[str]) -> None:
         self._name = new_name()
@@ -118,11 +121,20 @@ class Bridge:
 
 
 class OpenVswitch:
-    """Open vSwitch, with its daemon. `segmentation`: let its userspace datapath pass GSO packets whole, which is not
-    its default but by far its fastest."""
+    """Open vSwitch, with its daemon, on datapath type "netdev" (user space) or "system" (openvswitch.ko).
 
-    def __init__(self, datapath_type: str = "netdev", *, segmentation: bool = False, label: str = "") -> None:
-        self.label = label or ("Open vSwitch (user space)" if datapath_type == "netdev" else "Open vSwitch (kernel)")
+    `segmentation`: let the userspace datapath pass on what was left to the network card, which is not its default, but
+    by far its fastest for TCP.
+    """
+
+    label = "Open vSwitch (user space)"
+
+    def __init__(self, datapath_type: str = "netdev", *, segmentation: bool = False) -> None:
+        if datapath_type == "system":
+            self.label = OpenVswitchModule.label
+        elif segmentation:
+            self.label = "Open vSwitch (user space, TSO)"
+        self.takes_offloads = segmentation or datapath_type == "system"
         settings = {"userspace-tso-enable": "true"} if segmentation else {}
         self.daemon = PrivateOpenVswitch(new_name(), datapath_type, settings)
 
@@ -142,6 +154,7 @@ class OpenVswitchModule:
     """openvswitch.ko alone, with megaflows from ovs-dpctl: no daemon that could replace them by its own."""
 
     label = "Open vSwitch (kernel module)"
+    takes_offloads = True
 
     def connect(self, ports: Sequence[str]) -> None:
         self._name = new_name()

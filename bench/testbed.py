@@ -16,7 +16,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from pyroute2 import IPRoute
 
@@ -32,12 +32,16 @@ __all__ = ["BUILD", "ROOT", "Bed", "Pair", "Program", "Sender", "Sink", "Switch"
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 
+AnySwitch = TypeVar("AnySwitch", bound="Switch")
+
 
 
 class Switch(Protocol):
     """What connects the ports of one contestant."""
 
     label: str
+    takes_offloads: bool
+    """Whether it passes on packets that their sender left to the network card to sum and to cut."""
 
     def connect(self, ports: Sequence[str]) -> None:
         """Make these devices its ports 1, 2, ..., and let 1 and 2 reach each other."""
@@ -152,7 +156,7 @@ class Bed:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._pairs = 0
+        self._networks = 0
 
     def __enter__(self) -> Self:
         self.lab = self._stack.enter_context(Lab())
@@ -165,31 +169,29 @@ class Bed:
 
     def hosts(self, count: int, *, offload: bool = True) -> list[Host]:
         """Hosts in a network of their own, who know each other's addresses."""
-        self._pairs += 1
-        network = f"10.0.{self._pairs}"
-        made = [
-            self.lab.host(f"p{self._pairs}{'abcdefgh'[i]}", ip=f"{network}.{i + 1}/24", offload=offload)
-            for i in range(count)
-        ]
+        self._networks += 1
+        made = []
+        for number, letter in zip(range(1, count + 1), "abcdefgh", strict=False):
+            address = f"10.0.{self._networks}.{number}/24"
+            made.append(self.lab.host(f"n{self._networks}{letter}", ip=address, offload=offload))
         _introduce(made)
         return made
 
-    def connect(self, make: Callable[[], Switch], hosts: Sequence[Host]) -> Switch:
-        """A switch with these hosts on its ports 1, 2, ..."""
+    def connect(self, make: Callable[[], AnySwitch], hosts: int = 2) -> tuple[AnySwitch, list[Host]]:
+        """A switch with some hosts on its ports 1, 2, ..."""
         switch = make()
         self._stack.callback(switch.close)
-        switch.connect([host.port for host in hosts])
-        return switch
+        made = self.hosts(hosts, offload=switch.takes_offloads)
+        switch.connect([host.port for host in made])
+        return switch, made
 
-    def pair(self, make: Callable[[], Switch], *, offload: bool = True, apart: bool = False, reach: bool = True) -> Pair:
+    def pair(self, make: Callable[[], Switch], *, apart: bool = False) -> Pair:
         """Two hosts on a switch, who reach each other. `apart`: in a namespace for this switch alone, as two userspace
         datapaths of Open vSwitch need (each has a device of the same name)."""
-        place = self.lab.host(f"room{self._pairs}").inside() if apart else nullcontext()
+        place = self.lab.host(f"room{self._networks}").inside() if apart else nullcontext()
         with place:
-            a, b = self.hosts(2, offload=offload)
-            switch = self.connect(make, [a, b])
-        if reach:
-            wait_until(lambda: a.ping(b.ip, 1).received, f"{switch.label}: the hosts reach each other", 10)
+            switch, (a, b) = self.connect(make)
+        wait_until(lambda: a.ping(b.ip, 1).received, f"{switch.label}: the hosts reach each other", 10)
         return Pair(switch.label, switch, a, b, self.sink(b))
 
     def pairs(self, *makes: Callable[[], Switch]) -> dict[str, Pair]:

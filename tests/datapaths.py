@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -98,9 +99,11 @@ def left_behind(name: str) -> list[str]:
         for device in devices.devices():
             if device.alias == owner_mark(name) or is_hidden_name(device.name, name) or device.name == name:
                 found.append(f"device {device.name}")
-            for hook in ("ingress", "egress"):
-                if f"vswitch:{name}" in command("tc", "filter", "show", "dev", device.name, hook):
-                    found.append(f"filter at {device.name} {hook}")
+            found += [
+                f"filter at {device.name} {hook}"
+                for hook in ("ingress", "egress")
+                if f"vswitch:{name}" in command("tc", "filter", "show", "dev", device.name, hook)
+            ]
     return found
 
 
@@ -193,35 +196,43 @@ class Events:
     def settle(self, quiet_s: float = 0.2) -> list[PortEvent]:
         """All events until none comes for a while."""
         seen, self.seen = self.seen, []
-        while more := self.dp.ports.events() or (time.sleep(quiet_s), self.dp.ports.events())[1]:
+        while True:
+            time.sleep(quiet_s)
+            more = self.dp.ports.events()
+            if not more:
+                return seen
             seen += more
-        return seen
 
 
 class Pinging:
-    """A ping that runs; what it counted, when it has ended."""
+    """A ping that runs; when it has ended, how many requests it sent, and the numbers of those without a reply."""
 
-    sent = received = 0
+    sent = 0
+    lost: tuple[int, ...] = ()
 
 
 @contextmanager
-def pinging(host: Host, ip: str, *, interval_s: float = 0.001, seconds: float = 60) -> Iterator[Pinging]:
+def pinging(host: Host, ip: str, *, interval_s: float = 0.001) -> Iterator[Pinging]:
     """Pings while the block runs."""
-    counts = Pinging()
-    words = ["ping", "-n", "-q", "-i", f"{interval_s:g}", "-c", str(int(seconds / interval_s)), "-W", "2", ip]
-    process = host.popen(words, stdout=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"})
-    try:
-        time.sleep(0.2)
-        yield counts
-        time.sleep(0.2)
-        # SIGQUIT would tell too, but does not end it; what is on its way is waited for
-        process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=20 * patience())[0]
-    finally:
-        process.kill()
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", output)
-    assert found, output
-    counts.sent, counts.received = int(found[1]), int(found[2])
+    result = Pinging()
+    words = ["ping", "-n", "-i", f"{interval_s:g}", ip]
+    with tempfile.TemporaryFile("w+") as output:
+        process = host.popen(words, stdout=output, env={**os.environ, "LC_ALL": "C"})
+        try:
+            time.sleep(0.2)
+            yield result
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            process.wait(20 * patience())
+        finally:
+            process.kill()
+        output.seek(0)
+        text = output.read()
+    sent = re.search(r"(\d+) packets transmitted", text)
+    assert sent, text[-500:]
+    replies = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+    result.sent = int(sent[1])
+    result.lost = tuple(number for number in range(1, result.sent) if number not in replies)  # the last may be under way
 
 
 # ---- other processes, and how they die

@@ -23,7 +23,7 @@ from vswitch.cli.demo import Interrupted, Interrupts
 from vswitch.cli.demo_lab import DemoError, Host, Lab
 from vswitch.cli.demo_show import Show
 
-COMMAND = [sys.executable, "-c", "import sys; from vswitch.cli.demo import main; sys.exit(main(sys.argv[1:]))"]
+COMMAND = [sys.executable, "-m", "vswitch", "demo"]
 LIMIT_S = 90
 
 
@@ -221,7 +221,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         demo.main(["--help"])
     assert end.value.code == 0
-    assert "example: sudo vswitch demo --fast" in capsys.readouterr().out
+    assert "example:\n  sudo vswitch demo --fast" in capsys.readouterr().out
 
 
 # ---- how it looks

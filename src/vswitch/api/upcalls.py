@@ -241,6 +241,14 @@ class _Gates:
         """A packet that came up to this gate is sent down."""
         self._passed[slot] = self._passed.get(slot, 0) + 1
 
+    def give_up(self) -> None:
+        """Nobody will send packets down any more: let those that come pass."""
+        self._flows.remove_gates(self._fresh)
+        for _, slots in self._closed:
+            self._flows.remove_gates(slots)
+        self._fresh, self._passed = [], {}
+        self._closed.clear()
+
     def open(self) -> None:
         """Open what may be opened. Call it when all that was read from the ring has been sent down."""
         position = self._ring.position
@@ -283,6 +291,7 @@ class Upcalls:
 
     def close(self) -> None:
         """Stop the kernel from sending, and forget what has not been read."""
+        self._gates.give_up()
         self._ports.set_quota(0)
         self._ring.close()
 

@@ -10,7 +10,6 @@ for the next run to remove.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import os
 import signal
@@ -26,14 +25,16 @@ from types import FrameType, TracebackType
 from vswitch.api.datapath import Datapath, DatapathStats
 from vswitch.api.upcalls import Answer, Miss
 from vswitch.base.errors import KernelError, MachineError, PrivilegeError, VswitchError
+from vswitch.cli.arguments import Parser, Program
 from vswitch.cli.demo_lab import DemoError, Host, Lab, missing_programs
 from vswitch.cli.demo_show import Show
+from vswitch.cli.table import VSWITCH
 from vswitch.model.actions import Drop, Output, SetField
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.text import format_actions, format_match
 
-__all__ = ["main", "parser"]
+__all__ = ["main"]
 
 MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
 """Destination addresses, broadcast among them, that have this bit."""
@@ -42,39 +43,43 @@ WEB = 5
 """Number of the port that web traffic goes to."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """What `vswitch demo` understands."""
-    made = argparse.ArgumentParser(
-        prog="vswitch demo",
-        description="Show what the switch does, on real traffic between network namespaces that are made for it and "
-        "removed afterwards. Takes half a minute; needs root, ping, curl and iperf3.",
-        epilog="example: sudo vswitch demo --fast",
-    )
-    made.add_argument("--fast", action="store_true", help="measure once, instead of taking the median of five")
-    made.add_argument("--no-bridge", action="store_true", help="measure no Linux bridge beside it")
-    return made
+ROUNDS = 5
+"""Measurements of which the median is taken."""
+
+DESCRIPTION = """\
+Show what the switch does, on real traffic between network namespaces that are made for it and removed afterwards.
+Takes half a minute, and needs root, ping, curl and iperf3."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration. 0: all went well, 1: it did not, 128 + the signal that ended it."""
-    options = parser().parse_args(argv)
-    show = Show()
+def main(line: Sequence[str]) -> int:
+    """Run the demonstration. 0: all went well, 1: it did not, 128 + the number of the signal that ended it."""
+    program = VSWITCH.by_name["demo"]
+    assert isinstance(program, Program)
+    parser = Parser("vswitch demo", DESCRIPTION, program.example)
+    parser.add(program.arguments)
+    options = parser.parse_args(line)
+    rounds = 1 if options.fast else ROUNDS
     try:
         _check_machine()
-        with Interrupts() as interrupts, ExitStack() as stack:
-            lab = stack.enter_context(Lab())
-            stack.callback(interrupts.ignore)
-            dp = stack.enter_context(Datapath.create(lab.name, local=False))
-            stack.callback(interrupts.ignore)  # first of all at the end: cleaning up is not to be interrupted
-            Story(lab, dp, show, 1 if options.fast else 5, not options.no_bridge).tell()
+        _tell(Show(), rounds, with_bridge=not options.no_bridge)
     except Interrupted as interrupted:
         print("vswitch demo: interrupted; all that it made is removed", file=sys.stderr)
         return 128 + interrupted.signal
     except VswitchError as problem:
-        print(f"vswitch demo: {problem}", file=sys.stderr)
+        first_line = str(problem).partition("\n")[0]  # a verifier's log follows
+        print(f"vswitch demo: {first_line}", file=sys.stderr)
         return 1
-    show.say("All that was made for this is removed again.")
     return 0
+
+
+def _tell(show: Show, rounds: int, with_bridge: bool) -> None:
+    with Interrupts() as interrupts, ExitStack() as stack:
+        lab = stack.enter_context(Lab())
+        stack.callback(interrupts.ignore)
+        dp = stack.enter_context(Datapath.create(lab.name, local=False))
+        stack.callback(interrupts.ignore)  # the first to be called at the end: cleaning up is not to be interrupted
+        Story(lab, dp, show, rounds, with_bridge).tell()
+    show.say("All that was made for this is removed again.")
 
 
 def _check_machine() -> None:

@@ -15,7 +15,16 @@ VSWITCH = Group(
     "A programmable virtual switch for Linux",
     (
         DPCTL,
-        Program("demo", "show what the switch does, in network namespaces of its own", "vswitch.cli.demo"),
+        Program(
+            "demo",
+            "show what the switch does, in network namespaces of its own",
+            "vswitch.cli.demo",
+            (
+                argument("--fast", action="store_true", help="measure once instead of five times"),
+                argument("--no-bridge", action="store_true", help="measure no Linux bridge beside it"),
+            ),
+            example="sudo vswitch demo --fast",
+        ),
         Program(
             "completion",
             "print a script that lets a shell complete this command line",

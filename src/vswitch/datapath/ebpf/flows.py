@@ -128,6 +128,7 @@ class FlowTable:
                 self._timed += self._has_timeout(slot)
                 words[self._flow_words[slot * _FLOW_WORDS] & ~GATE] += 1
         taken = {slot for slot in held if slot not in gone}
+        self.remove_gates(slot for slot in taken if self._flow_words[slot * _FLOW_WORDS] & GATE)
         self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
         self._free_masks = [i for i in range(self._max_masks, 0, -1) if i not in self._masks_by_id]
         self.arena.adopt(words)
@@ -397,6 +398,11 @@ class FlowTable:
             if ControlResult.WAITING in results:
                 waiting += [slot for slot, result in zip(part, results, strict=True) if result == ControlResult.WAITING]
         return waiting
+
+    def remove_gates(self, slots: Iterable[int]) -> None:
+        """Let packets of these flows pass, whatever is on its way."""
+        for slot in slots:
+            self._flow_words[slot * _FLOW_WORDS] &= ~GATE
 
     def _unindex(self, slots: Sequence[int]) -> None:
         for begin in range(0, len(slots), STAGE):

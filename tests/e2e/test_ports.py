@@ -1,0 +1,764 @@
+"""Ports: devices of every kind, their numbers, what happens to them while traffic runs, and what they count."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.datapaths import Events, command, connect, pinging, require_sound
+from tests.lab import Host, Lab, wait_until
+from vswitch import (
+    Clone,
+    ConfigError,
+    Datapath,
+    DecTtl,
+    Drop,
+    ExistsError,
+    Match,
+    Meter,
+    NotFoundError,
+    Options,
+    Output,
+    Port,
+    PortChange,
+    PortEvent,
+    PortKind,
+    Recirculate,
+    TableFullError,
+)
+from vswitch.datapath.ebpf import bpf_syscall
+from vswitch.datapath.ebpf.netdev import Netdev
+from vswitch.packet import build
+
+MECHANISMS = ["tcx", "clsact"] if bpf_syscall.has_tcx() else ["clsact"]
+
+TEST_TYPE = 0x88B5  # IEEE 802 local experimental Ethernet type
+
+
+def frame(length: int = 60, number: int = 0) -> bytes:
+    """Of so many bytes; nobody answers it."""
+    return build.ethernet(0x020000000002, 0x020000000001, TEST_TYPE, number.to_bytes(4, "big") + bytes(length - 18))
+
+
+def is_test(received: bytes) -> bool:
+    return received[12:14] == TEST_TYPE.to_bytes(2, "big")
+
+
+@pytest.fixture(params=MECHANISMS)
+def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How programs hang at devices; "clsact" also where the kernel could do better."""
+    if request.param == "clsact":
+        monkeypatch.setattr(bpf_syscall, "has_tcx", lambda: False)
+    return str(request.param)
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> tuple[Host, Host, Host]:
+    found = tuple(lab.host(f"h{n}", ip=f"10.0.0.{n}/24") for n in (1, 2, 3))
+    lab.introduce()
+    return found  # type: ignore[return-value]
+
+
+@pytest.fixture
+def dp(name: str, hosts: tuple[Host, Host, Host]) -> Iterator[Datapath]:
+    """Hosts 1 and 2 reach each other by ports 1 and 2; host 3 is not on the switch."""
+    with Datapath.create(name, ports=[host.port for host in hosts[:2]], local=False) as datapath:
+        connect(datapath, 1, 2)
+        yield datapath
+
+
+def reach(one: Host, other: Host) -> bool:
+    return one.ping(other.ip, count=2, interval_s=0.05).received == 2
+
+
+def plug(host: Host) -> None:
+    """Gives a host its cable back."""
+    inside = ("ip", "-n", host.namespace.name)
+    far = ("peer", "name", host.device, "address", host.mac, "netns", host.namespace.name)
+    command("ip", "link", "add", host.port, "type", "veth", *far)
+    command("ip", "link", "set", host.port, "up")
+    command(*inside, "address", "add", f"{host.ip}/24", "dev", host.device)
+    command(*inside, "link", "set", host.device, "up")
+
+
+# ---- kinds of devices
+
+
+@pytest.mark.usefixtures("mechanism")
+def test_devices_that_exist_become_ports_and_stay_when_the_datapath_goes(
+    name: str, hosts: tuple[Host, Host, Host]
+) -> None:
+    with Datapath.create(name, ports=[host.port for host in hosts]) as dp, Netdev() as devices:
+        connect(dp, 1, 3)
+        assert reach(hosts[0], hosts[2])
+        assert not reach(hosts[0], hosts[1])
+        for number, host in enumerate(hosts, 1):
+            port, device = dp.ports[number], devices.device(host.port)
+            assert port == dp.ports[host.port]
+            assert (port.name, port.kind) == (host.port, PortKind.SYSTEM)
+            assert (port.ifindex, port.mtu, port.mac, port.up) == (device.ifindex, device.mtu, device.mac, True)
+        assert [port.number for port in dp.ports] == [0, 1, 2, 3]
+        assert dp.ports.names() == {0: name, 1: "h1-port", 2: "h2-port", 3: "h3-port"}
+        assert dp.ports.numbers()["h3-port"] == 3
+        assert "h3-port" in dp.ports
+        assert 4 not in dp.ports
+        require_sound(dp)
+    with Netdev() as devices:
+        assert all(devices.exists(host.port) for host in hosts)
+
+
+@contextmanager
+def opened_tap(device: str) -> Iterator[int]:
+    """A tap device, as a virtual machine would open it: a frame behind 10 bytes of virtio_net_hdr."""
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(descriptor, 0x400454CA, struct.pack("16sH22x", device.encode(), 0x0002 | 0x1000 | 0x4000))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_frame(descriptor: int, timeout_s: float = 5) -> bytes:
+    end = time.monotonic() + timeout_s
+    while (rest := end - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], rest)[0]:
+            received = os.read(descriptor, 65536)[10:]
+            if is_test(received):
+                return received
+    return b""
+
+
+def test_tap_that_the_datapath_makes_carries_frames_and_goes_with_its_port(
+    dp: Datapath, hosts: tuple[Host, Host, Host]
+) -> None:
+    port = dp.ports.add("tap0", kind="tap")
+    assert (port.number, port.kind) == (3, PortKind.TAP)
+    dp.flows.flush()
+    connect(dp, 1, 3)
+    with opened_tap("tap0") as tap, hosts[0].capturing(is_test) as received:
+        wait_until(lambda: dp.ports.events() or True, "events")
+        hosts[0].send(frame(60, 1))
+        assert read_frame(tap) == frame(60, 1)
+        os.write(tap, bytes(10) + frame(61, 2))
+        received.wait_for(1)
+    assert received == [frame(61, 2)]
+    assert dp.ports.stats(3).rx_bytes == 61
+    require_sound(dp)
+    dp.ports.remove("tap0")
+    with Netdev() as devices:
+        assert not devices.exists("tap0")
+    require_sound(dp)
+
+
+def test_tap_that_exists_stays(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    command("ip", "tuntap", "add", "tap1", "mode", "tap", "vnet_hdr")
+    command("ip", "link", "set", "tap1", "up")
+    with pytest.raises(ExistsError, match="device tap1 exists already"):
+        dp.ports.add("tap1", kind="tap")
+    dp.ports.add("tap1", 9)
+    dp.flows.flush()
+    connect(dp, 1, 9)
+    with opened_tap("tap1") as tap:
+        hosts[0].send(frame())
+        assert read_frame(tap) == frame()
+    dp.ports.remove(9)
+    with Netdev() as devices:
+        assert devices.exists("tap1")
+
+
+def use_local_port(dp: Datapath) -> None:
+    """The host itself is 10.0.0.100, by the device that is called as the datapath."""
+    command("ip", "address", "add", "10.0.0.100/24", "dev", dp.name)
+    command("ip", "link", "set", dp.name, "up")
+
+
+@pytest.mark.usefixtures("mechanism")
+def test_host_itself_is_on_the_switch_by_its_local_port(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    with Datapath.create(name, ports=[hosts[0].port]) as dp:
+        assert dp.ports[0].name == name
+        assert dp.ports[0].kind is PortKind.INTERNAL
+        connect(dp, 0, 1)
+        use_local_port(dp)
+        assert hosts[0].ping("10.0.0.100").received == 3
+        assert "3 received" in command("ping", "-c3", "-i0.1", "-W1", "10.0.0.1")
+        stats = dp.ports.stats(0)
+        assert stats.rx_packets == stats.tx_packets >= 6
+    with Netdev() as devices:
+        assert not devices.exists(name)
+
+
+def test_internal_device_works_in_another_namespace_too(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    h1, _, h3 = hosts
+    with Datapath.create(name, ports=[h1.port]) as dp:
+        dp.ports.add("lan0", 7, kind="internal")
+        connect(dp, 1, 7)
+        command("ip", "link", "set", "lan0", "netns", h3.namespace.name)
+        inside = ("ip", "-n", h3.namespace.name)
+        command(*inside, "link", "set", "eth0", "down")
+        command(*inside, "address", "add", "10.0.0.7/24", "dev", "lan0")
+        command(*inside, "link", "set", "lan0", "up")
+        assert h1.ping("10.0.0.7").received == 3
+        assert Events(dp).settle()[-1].change is PortChange.UP
+        dp.keep()
+    with Datapath.open(name) as dp:
+        assert h1.ping("10.0.0.7").received == 3
+        dp.ports.add("lan0", kind="internal")  # the name is free here again
+        require_sound(dp)
+        dp.ports.remove(7)
+        assert "lan0" not in command(*inside, "link")
+        require_sound(dp)
+
+
+def test_peer_redirect_reaches_a_host_also_from_python(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    dp.ports.add(hosts[2].port, peer_redirect=True)
+    dp.flows.flush()
+    connect(dp, 1, 3)
+    assert reach(hosts[0], hosts[2])
+    with hosts[2].capturing(is_test) as received:
+        dp.execute(frame(60, 1), Output(3), in_port=1)
+        dp.execute(frame(60, 2), (Clone((Output(3),)), Output(3)), in_port=1)
+        received.wait_for(3)
+    assert received == [frame(60, 1), frame(60, 2), frame(60, 2)]
+    with pytest.raises(ConfigError, match="not for tap"):
+        dp.ports.add("tap0", kind="tap", peer_redirect=True)
+
+
+# ---- numbers and names
+
+
+def test_numbers_are_given_or_the_lowest_free(dp: Datapath, lab: Lab) -> None:
+    names = [lab.host(f"x{n}").port for n in range(5)]
+    wanted = [None, 65534, 5, 0, None]
+    ports = [dp.ports.add(name, number) for name, number in zip(names, wanted, strict=True)]
+    assert [port.number for port in ports] == [3, 65534, 5, 0, 4]
+    dp.ports.remove(3)
+    assert dp.ports.add(names[0]).number == 3
+    assert [port.number for port in dp.ports] == [0, 1, 2, 3, 4, 5, 65534]
+    require_sound(dp)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("h3-port", 1), ExistsError, "port number 1 is h1-port already"),
+        (("h1-port", None), ExistsError, "device h1-port is a port of datapath {name} already"),
+        (("h1-port", 9), ExistsError, "device h1-port is a port of datapath {name} already"),
+        (("h3-port", 65535), ConfigError, "port number 65535 is outside 0..65534"),
+        (("h3-port", -1), ConfigError, "port number -1 is outside 0..65534"),
+        (("h3-port", "1"), ConfigError, "port number '1' is outside 0..65534"),
+        (("absent", None), NotFoundError, "device absent does not exist"),
+        (("a-name-that-is-too-long", None), NotFoundError, "device a-name-that-is-too-long does not exist"),
+        (("", None), NotFoundError, "device  does not exist"),
+        ((5, None), ConfigError, "port name 5 is no text"),
+        (("lo", None), ConfigError, "device lo is no Ethernet device"),
+        (("tun0", None), ConfigError, "device tun0 is no Ethernet device"),
+    ],
+)
+def test_port_that_cannot_be_is_refused(
+    dp: Datapath, arguments: tuple[str, int | None], error: type[Exception], message: str
+) -> None:
+    command("ip", "tuntap", "add", "tun0", "mode", "tun")
+    with pytest.raises(error) as caught:
+        dp.ports.add(*arguments)
+    assert str(caught.value) == message.format(name=dp.name)
+    assert [port.number for port in dp.ports] == [1, 2]
+    require_sound(dp)
+
+
+@pytest.mark.parametrize("kind", ["tap", "internal"])
+@pytest.mark.parametrize("device", ["", "sixteen-letters-", "a/b", "a b", "port%d", ".", "a:b"])
+def test_device_that_cannot_be_made_is_refused(dp: Datapath, kind: str, device: str) -> None:
+    before = command("ip", "-o", "link").count("\n")
+    with pytest.raises(ConfigError, match="device name"):
+        dp.ports.add(device, kind=kind)
+    assert command("ip", "-o", "link").count("\n") == before
+    require_sound(dp)
+
+
+def test_kind_that_is_not_known_is_refused(dp: Datapath) -> None:
+    with pytest.raises(ConfigError, match="port 'h3-port': kind 'patch' is none of system, internal, tap"):
+        dp.ports.add("h3-port", kind="patch")
+    with pytest.raises(NotFoundError, match="has no port 17"):
+        dp.ports.remove(17)
+    with pytest.raises(NotFoundError, match="has no port 'h3-port'"):
+        dp.ports.stats("h3-port")
+
+
+def test_other_name_of_a_device_is_the_device(dp: Datapath) -> None:
+    command("ip", "link", "property", "add", "dev", "h3-port", "altname", "uplink-of-the-third-host")
+    command("ip", "link", "property", "add", "dev", "h3-port", "altname", "third")
+    assert dp.ports.add("third").name == "h3-port"
+    assert [event.change for event in Events(dp).settle()] == [PortChange.ADDED]
+
+
+@pytest.mark.usefixtures("mechanism")
+def test_device_of_another_datapath_is_refused(dp: Datapath, name: str) -> None:
+    with Datapath.create(f"{name}b") as other:
+        with pytest.raises(ExistsError, match=f"device h1-port is a port of datapath {name} already"):
+            other.ports.add("h1-port")
+        require_sound(other)
+        other.ports.add("h3-port")
+        with pytest.raises(ExistsError, match=f"device h3-port is a port of datapath {name}b already"):
+            dp.ports.add("h3-port")
+
+
+def test_max_ports_is_the_bound(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    with Datapath.create(name, max_ports=2) as dp:
+        dp.ports.add("h1-port")
+        with pytest.raises(TableFullError, match="no room for port h2-port: the datapath has all 2 of max_ports"):
+            dp.ports.add("h2-port")
+        with pytest.raises(TableFullError, match="no room for port tap0"):
+            dp.ports.add("tap0", kind="tap")
+        require_sound(dp)
+        for _ in range(5):  # all that a port took is given back
+            dp.ports.remove("h1-port")
+            dp.ports.add("h2-port", 40000)
+            connect(dp, 0, 40000)
+            use_local_port(dp)
+            assert hosts[1].ping("10.0.0.100", count=1).received == 1
+            dp.flows.flush()
+            dp.ports.remove(40000)
+            dp.ports.add("h1-port")
+            command("ip", "address", "flush", "dev", name)
+        require_sound(dp)
+
+
+# ---- while traffic runs
+
+
+@pytest.mark.usefixtures("mechanism")
+def test_ports_come_and_go_without_a_loss_on_others(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    with pinging(hosts[0], hosts[1].ip) as ping:
+        for n in range(10):
+            dp.ports.add(hosts[2].port, 3)
+            dp.ports.add(f"tap{n}", kind="tap")
+            dp.ports.add(f"int{n}", kind="internal")
+            dp.flows.add(Match(in_port=3), Output(1))
+            hosts[2].send(frame())
+            dp.flows.delete(Match(in_port=3))
+            for port in (3, f"tap{n}", f"int{n}"):
+                dp.ports.remove(port)
+    assert ping.sent > 300
+    assert ping.lost == ()
+    require_sound(dp)
+
+
+@pytest.mark.usefixtures("mechanism")
+def test_port_that_is_in_use_comes_and_goes(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    """Its own traffic stops and goes on; nothing goes anywhere else."""
+    with pinging(hosts[0], hosts[1].ip), hosts[2].capturing() as strayed:
+        dp.ports.add(hosts[2].port, 3)
+        for _ in range(5):
+            dp.ports.remove(2)
+            dp.ports.add(hosts[1].port, 2)
+    assert strayed == []
+    assert reach(hosts[0], hosts[1])
+    assert dp.ports.stats(1).drops["no_port"] > 0
+
+
+# ---- what happens to devices
+
+
+class Switch:
+    """A datapath whose ports change while it is controlled, or while nobody looks."""
+
+    def __init__(self, dp: Datapath, watched: bool) -> None:
+        self.dp = dp
+        self.events = Events(dp)
+        self.watched = watched
+
+    def change(self, *changes: Callable[[], object]) -> None:
+        if not self.watched:
+            self.dp.close()
+        for change in changes:
+            change()
+        if not self.watched:
+            self.dp = self.events.dp = Datapath.open(self.dp.name)
+
+    def close(self) -> None:
+        self.dp.close()
+
+
+@pytest.fixture(params=["watched", "unwatched"])
+def switch(request: pytest.FixtureRequest, mechanism: str, dp: Datapath) -> Iterator[Switch]:
+    switch = Switch(dp, request.param == "watched")
+    yield switch
+    switch.close()
+
+
+def test_device_that_is_deleted_and_returns_is_the_same_port(switch: Switch, hosts: tuple[Host, Host, Host]) -> None:
+    switch.change(lambda: command("ip", "link", "delete", "h1-port"))
+    lost = switch.events.wait_for(PortChange.LOST, 1).port
+    assert (lost.name, lost.ifindex, lost.up) == ("h1-port", None, False)
+    assert switch.dp.ports[1] == lost
+    assert len(switch.dp.flows) == 2
+    hosts[1].send(frame())
+    wait_until(lambda: switch.dp.ports.stats(2).drops.get("no_port"), "a packet to the port is dropped")
+    require_sound(switch.dp)
+    switch.change(lambda: plug(hosts[0]))
+    returned = switch.events.wait_for(PortChange.RETURNED, 1).port
+    assert (returned.number, returned.name) == (1, "h1-port")
+    assert returned.ifindex is not None
+    assert reach(hosts[0], hosts[1])
+    require_sound(switch.dp)
+    assert [each.change for each in switch.events.settle() if each.port.number != 1] == []
+
+
+def test_device_that_is_exchanged_at_once_is_the_same_port(switch: Switch, hosts: tuple[Host, Host, Host]) -> None:
+    switch.change(lambda: command("ip", "link", "delete", "h1-port"), lambda: plug(hosts[0]))
+    switch.events.wait_for(PortChange.LOST, 1)
+    switch.events.wait_for(PortChange.RETURNED, 1)
+    assert reach(hosts[0], hosts[1])
+    require_sound(switch.dp)
+
+
+def test_device_that_is_renamed_is_still_the_port(switch: Switch, hosts: tuple[Host, Host, Host]) -> None:
+    with pinging(hosts[0], hosts[1].ip, interval_s=0.01) as ping:
+        down = () if switch.watched else (lambda: command("ip", "link", "set", "h1-port", "down"),)
+        switch.change(*down, lambda: command("ip", "link", "set", "h1-port", "name", "uplink"))
+        if down:
+            command("ip", "link", "set", "uplink", "up")
+        assert switch.events.wait_for(PortChange.RENAMED, 1).port.name == "uplink"
+    assert switch.watched <= (ping.lost == ())
+    assert "h1-port" not in switch.dp.ports
+    assert switch.dp.ports["uplink"].number == 1
+    assert reach(hosts[0], hosts[1])
+    require_sound(switch.dp)
+    switch.change(lambda: command("ip", "link", "delete", "uplink"))
+    assert switch.events.wait_for(PortChange.LOST, 1).port.name == "uplink"
+
+
+def test_name_of_a_renamed_device_is_free_for_another_port(switch: Switch, hosts: tuple[Host, Host, Host]) -> None:
+    command("ip", "link", "set", "h1-port", "down")
+    switch.change(lambda: command("ip", "link", "set", "h1-port", "name", "uplink"))
+    switch.events.wait_for(PortChange.RENAMED, 1)
+    command("ip", "link", "set", "h3-port", "name", "h1-port")
+    assert switch.dp.ports.add("h1-port").number == 3
+    assert switch.dp.ports["h1-port"].number == 3
+    assert switch.dp.ports["uplink"].number == 1
+    require_sound(switch.dp)
+
+
+def test_device_that_moves_to_another_namespace_is_lost(switch: Switch, hosts: tuple[Host, Host, Host]) -> None:
+    h3 = hosts[2].namespace.name
+    switch.change(lambda: command("ip", "link", "set", "h1-port", "netns", h3))
+    switch.events.wait_for(PortChange.LOST, 1)
+    with hosts[2].inside(), Netdev() as devices:
+        moved = devices.device("h1-port").ifindex
+        if "tcx" in MECHANISMS:
+            assert bpf_syscall.tcx_links(moved, bpf_syscall.TCX_INGRESS) == ()
+        assert "vswitch" not in command("tc", "filter", "show", "dev", "h1-port", "ingress")
+    require_sound(switch.dp)
+    switch.change(
+        lambda: command("ip", "-n", h3, "link", "set", "h1-port", "netns", "/proc/thread-self/ns/net"),
+        lambda: command("ip", "link", "set", "h1-port", "up"),
+    )
+    switch.events.wait_for(PortChange.RETURNED, 1)
+    assert reach(hosts[0], hosts[1])
+    require_sound(switch.dp)
+
+
+def test_device_that_another_datapath_took_does_not_return(
+    dp: Datapath, name: str, hosts: tuple[Host, Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    events = Events(dp)
+    command("ip", "link", "delete", "h1-port")
+    events.wait_for(PortChange.LOST, 1)
+    plug(hosts[0])
+    with Datapath.create(f"{name}b", ports=["h1-port"]), caplog.at_level(logging.WARNING, "vswitch"):
+        assert [event for event in events.settle() if event.port.number == 1] == []
+        assert f"port 1 (h1-port) does not return: device h1-port is a port of datapath {name}b already" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["port", "host"])
+def test_device_that_goes_down_is_reported(dp: Datapath, hosts: tuple[Host, Host, Host], where: str) -> None:
+    """Whether it is set down, or only its other end."""
+    events = Events(dp)
+    events.settle()
+    here = ("ip", "link", "set", "h1-port")
+    there = ("ip", "-n", hosts[0].namespace.name, "link", "set", "eth0")
+    device = here if where == "port" else there
+    command(*device, "down")
+    port = events.wait_for(PortChange.DOWN, 1).port
+    assert (port.up, port.carrier) == (where == "host", False)
+    assert dp.ports[1] == port
+    command(*device, "up")
+    port = events.wait_for(PortChange.UP, 1).port
+    assert (port.up, port.carrier) == (True, True)
+    assert events.settle() == []
+    assert reach(hosts[1], hosts[0])
+
+
+def test_other_changes_of_a_device_are_reported(dp: Datapath) -> None:
+    events = Events(dp)
+    command("ip", "link", "set", "h1-port", "mtu", "1400")
+    assert events.wait_for(PortChange.CHANGED, 1).port.mtu == 1400
+    command("ip", "link", "set", "h1-port", "address", "02:00:00:00:00:77")
+    assert events.wait_for(PortChange.CHANGED, 1).port.mac == "02:00:00:00:00:77"
+
+
+def test_internal_device_that_is_deleted_is_lost(name: str) -> None:
+    with Datapath.create(name) as dp:
+        events = Events(dp)
+        command("ip", "link", "delete", name)
+        assert events.wait_for(PortChange.LOST, 0).port == Port(
+            0, name, PortKind.INTERNAL, None, mtu=1500, mac=dp.ports[0].mac
+        )
+        require_sound(dp)
+        dp.ports.remove(0)
+        dp.ports.add(name, 0, kind="internal")
+        require_sound(dp)
+
+
+def test_run_tells_callbacks_what_happens(
+    dp: Datapath, hosts: tuple[Host, Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[PortEvent] = []
+
+    @dp.on_port_event
+    def broken(event: PortEvent) -> None:
+        raise ValueError("of the callback's own")
+
+    dp.on_port_event(seen.append)
+    runner = threading.Thread(target=dp.run)
+    runner.start()
+    try:
+        command("ip", "link", "delete", "h1-port")
+        wait_until(lambda: any(event.change is PortChange.LOST for event in seen), "the event")
+        plug(hosts[0])
+        wait_until(lambda: any(event.change is PortChange.RETURNED for event in seen), "the event")
+    finally:
+        dp.stop()
+        runner.join(5)
+    assert not runner.is_alive()
+    assert "of the callback's own" in caplog.text
+
+
+def test_what_the_program_does_itself_is_an_event_too(dp: Datapath) -> None:
+    dp.ports.add("h3-port")
+    dp.ports.remove(3)
+    changes = [(event.change, event.port.number) for event in dp.ports.events() if event.port.number == 3]
+    assert [changes[0], changes[-1]] == [(PortChange.ADDED, 3), (PortChange.REMOVED, 3)]
+
+
+def test_thousand_events_at_once_are_all_followed(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    """More than the socket holds: the table is compared with the devices there are."""
+    script = "".join(
+        f"link set h3-port mtu {1000 + n % 400}\nlink set h2-port mtu {1000 + n % 400}\n" for n in range(5000)
+    )
+    path = f"/tmp/vs-batch-{os.getpid()}"
+    with open(path, "w", encoding="ascii") as batch:  # noqa: PTH123
+        batch.write(script)
+    try:
+        command("ip", "-batch", path)
+    finally:
+        os.unlink(path)  # noqa: PTH108
+    command("ip", "link", "delete", "h1-port")
+    plug(hosts[0])
+    command("ip", "link", "set", "h2-port", "mtu", "1500")
+    events = Events(dp)
+    events.wait_for(PortChange.LOST, 1)
+    events.wait_for(PortChange.RETURNED, 1)
+    assert reach(hosts[0], hosts[1])
+
+
+# ---- counters
+
+
+def test_counters_are_those_of_the_devices(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    dp.ports.add(hosts[2].port)
+    dp.flows.flush()
+    dp.flows.add(Match(in_port=1), (Output(2), Output(3)))
+    dp.flows.add(Match(in_port=2), Output(1))
+    lengths = [60, 61, 100, 1000, 1514]
+    with Netdev() as devices, hosts[1].capturing(is_test) as second, hosts[2].capturing(is_test) as third:
+        before = {n: devices.stats(f"h{n}-port") for n in (1, 2, 3)}
+        hosts[0].send_many([frame(length) for length in lengths])
+        hosts[1].send(frame(77), times=3)
+        second.wait_for(len(lengths))
+        third.wait_for(len(lengths))
+        assert reach(hosts[0], hosts[1])
+        for number in (1, 2, 3):
+            ours, old, new = dp.ports.stats(number), before[number], devices.stats(f"h{number}-port")
+            theirs = [
+                getattr(new, field) - getattr(old, field)
+                for field in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
+            ]
+            assert [ours.rx_packets, ours.rx_bytes, ours.tx_packets, ours.tx_bytes] == theirs, number
+            assert (ours.rx_errors, ours.tx_errors, ours.tx_dropped, ours.lost, ours.drops) == (0, 0, 0, 0, {})
+    assert dp.ports.stats(1).rx_packets == len(lengths) + 2
+    assert dp.ports.stats(1).rx_bytes == sum(lengths) + 2 * 98
+    assert dp.ports.stats(3).tx_packets == len(lengths) + 2
+
+
+def test_counters_begin_anew_with_the_port(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    hosts[0].send(frame(), times=5)
+    wait_until(lambda: dp.ports.stats(1).rx_packets == 5, "the frames arrived")
+    dp.ports.remove(1)
+    port = dp.ports.add(hosts[2].port)
+    assert port.number == 1
+    assert dp.ports.stats(1).rx_packets == 0
+
+
+def test_counters_stay_while_the_device_is_away(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    events = Events(dp)
+    hosts[0].send(frame(), times=5)
+    wait_until(lambda: dp.ports.stats(1).rx_packets == 5, "the frames arrived")
+    command("ip", "link", "delete", "h1-port")
+    events.wait_for(PortChange.LOST, 1)
+    assert dp.ports.stats(1).rx_packets == 5
+    plug(hosts[0])
+    events.wait_for(PortChange.RETURNED, 1)
+    assert dp.ports.stats(1).rx_packets == 5
+
+
+IP_PACKET = build.ethernet(2, 1, 0x0800, build.ipv4(0x0A000001, 0x0A000002, 17, build.udp(1, 2, bytes(30)), ttl=1))
+
+DROPS = [  # reason | flows: match, actions | frames sent into port 1
+    ("explicit", [(Match(in_port=1), Drop(7))], 1),
+    ("explicit", [(Match(in_port=1), ())], 1),
+    ("no_flow", [], 1),
+    ("no_port", [(Match(in_port=1), Output(9))], 1),
+    ("no_port", [(Match(in_port=1), (Output(9), Output(2)))], 1),
+    ("ttl", [(Match(in_port=1), (DecTtl(), Output(2)))], 1),
+    ("meter", [(Match(in_port=1), (Meter(3), Output(2)))], 2),
+    ("recirculation_limit", [(Match(in_port=1), Recirculate(1))], 1),
+    ("clone_limit", [(Match(in_port=1), (Recirculate(1), Output(2)))], 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "flows", "frames"), DROPS)
+def test_drop_is_counted_by_its_reason(
+    dp: Datapath, hosts: tuple[Host, Host, Host], reason: str, flows: list[tuple[Match, object]], frames: int
+) -> None:
+    dp.meters.set(3, 1, "pktps", 1)
+    dp.flows.flush()
+    for match, actions in flows:
+        dp.flows.add(match, actions)  # type: ignore[arg-type]
+    hosts[0].send(IP_PACKET, times=frames)
+    wait_until(lambda: dp.ports.stats(1).rx_packets == frames, "the frames arrived")
+    wait_until(lambda: dp.ports.stats(1).drops, "the drop is counted")
+    assert dp.ports.stats(1).drops == {reason: 1}
+    assert dp.ports.stats(2).drops == {}
+
+
+def test_packet_sent_down_that_misses_is_counted(dp: Datapath) -> None:
+    dp.flows.flush()
+    dp.execute(frame(), in_port=2)
+    assert dp.ports.stats(2).drops == {"reinjected_miss": 1}
+
+
+def test_numbers_without_a_port_count_for_no_port(dp: Datapath) -> None:
+    """What is sent down on behalf of no port, or of one that is gone, is nobody's drop."""
+    dp.flows.flush()
+    for number in (0, 77, 65534):
+        dp.execute(frame(), in_port=number)
+    assert [dp.ports.stats(number).drops for number in (1, 2)] == [{}, {}]
+
+
+def test_what_the_device_does_not_take_is_counted(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    dp.ports.add(hosts[2].port)
+    dp.flows.flush()
+    dp.flows.add(Match(in_port=1), (Output(2), Output(3)))  # to port 2 a copy, to port 3 itself
+    for device in ("h2-port", "h3-port"):
+        command("ip", "link", "set", device, "down")
+    before = {number: dp.ports.stats(number) for number in (2, 3)}
+    hosts[0].send(frame(), times=4)
+    wait_until(lambda: dp.ports.stats(1).rx_packets == 4, "the frames arrived")
+    second, third = dp.ports.stats(2), dp.ports.stats(3)
+    assert (second.tx_packets, second.tx_errors - before[2].tx_errors) == (0, 4)
+    assert third.tx_dropped - before[3].tx_dropped == 4
+
+
+def test_longer_frame_than_the_device_takes_is_counted(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    command("ip", "link", "set", "h2-port", "mtu", "1000")
+    command("ip", "-n", hosts[1].namespace.name, "link", "set", "eth0", "mtu", "1000")
+    hosts[0].send(frame(1500))
+    wait_until(lambda: dp.ports.stats(2).tx_dropped == 1, "the device counted it")
+
+
+def test_errors_of_the_device_are_those_of_the_port(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    """A VXLAN device counts a packet as wrong whose outer header says "congestion" and whose inner one cannot."""
+    command("ip", "address", "add", "10.0.0.50/24", "dev", "h3-port")
+    command(
+        "ip",
+        "link",
+        "add",
+        "vx0",
+        "type",
+        "vxlan",
+        "id",
+        "5",
+        "dstport",
+        "4789",
+        "local",
+        "10.0.0.50",
+        "dev",
+        "h3-port",
+    )
+    command("ip", "link", "set", "vx0", "up")
+    mac = int(command("cat", "/sys/class/net/h3-port/address").replace(":", ""), 16)
+    vxlan = bytes.fromhex("0800000000000500") + IP_PACKET
+    outer = build.ipv4(0x0A000003, 0x0A000032, 17, build.udp(5000, 4789, vxlan), tos=3)
+    port = dp.ports.add("vx0")
+    hosts[2].send(build.ethernet(mac, 0x020000000003, 0x0800, outer), times=2)
+    wait_until(lambda: dp.ports.stats(port.number).rx_errors == 2, "the device counted them")
+    assert dp.ports.stats(port.number).rx_packets == 0
+
+
+# ---- upcalls of ports that come and go
+
+
+def test_port_added_while_upcalls_are_taken_has_its_share_of_the_ring(
+    dp: Datapath, hosts: tuple[Host, Host, Host]
+) -> None:
+    dp.start_upcalls()
+    dp.ports.add(hosts[2].port)
+    hosts[2].send(frame())
+    assert [miss.port for miss, _ in zip(dp.misses(timeout_s=5), range(1), strict=False)] == [3]
+
+
+def test_port_that_is_added_again_is_not_charged_for_what_waits_of_the_old_one(
+    dp: Datapath, hosts: tuple[Host, Host, Host]
+) -> None:
+    dp.flows.flush()
+    dp.start_upcalls()
+    for _ in range(3):
+        hosts[0].send_many([frame(60, n) for n in range(100)])
+        wait_until(lambda: dp.ports.stats(1).upcalls == 100, "they came up")
+        dp.ports.remove(1)
+        dp.ports.add(hosts[0].port, 1)
+        seen = sum(1 for _ in dp.misses(timeout_s=0.3))
+        assert seen == 100
+        hosts[0].send(frame())
+        assert len([miss for miss, _ in zip(dp.misses(timeout_s=5), range(1), strict=False)]) == 1
+        dp.ports.remove(1)
+        dp.ports.add(hosts[0].port, 1)
+
+
+def test_misses_of_a_flooding_port_are_counted_when_its_share_is_used_up(
+    name: str, hosts: tuple[Host, Host, Host]
+) -> None:
+    sizes = Options(ring_bytes=1 << 17, port_quota_bytes=1 << 17)
+    with Datapath.create(name, ports=[host.port for host in hosts], local=False, options=sizes) as dp:
+        dp.start_upcalls()
+        most = (1 << 17) // 448
+        hosts[0].send_many([frame(60, n) for n in range(500)])
+        wait_until(lambda: dp.ports.stats(1).rx_packets == 500, "the frames arrived")
+        first = dp.ports.stats(1)
+        assert first.drops.keys() <= {"upcall_quota", "upcall_ring_full"}
+        assert first.lost == sum(first.drops.values()) == 500 - first.upcalls
+        assert 0 < first.upcalls <= most
+        hosts[1].send_many([frame(60, n) for n in range(50)])
+        wait_until(lambda: dp.ports.stats(2).rx_packets == 50, "the frames arrived")
+        assert dp.ports.stats(2).drops == {"upcall_ring_full": 50 - dp.ports.stats(2).upcalls}
+        assert dp.stats().lost == first.lost + dp.ports.stats(2).lost
