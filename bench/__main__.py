@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, reacting
+from bench import forwarding, reacting, scaling
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -24,6 +24,8 @@ CASES: dict[str, Case] = {
     "upcalls": reacting.upcalls,
     "first": reacting.first,
     "fairness": reacting.fairness,
+    "flows": scaling.flows,
+    "transaction": scaling.transaction,
 }
 
 

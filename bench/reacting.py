@@ -26,17 +26,17 @@ from vswitch.api import Datapath
 
 __all__ = ["fairness", "first", "upcalls"]
 
-FLOOD_RATE = 300_000
+FLOOD_RATE = round(300_000 / patience())
 """New flows/s offered: more than anybody handles, less than what leaves the sender's CPU no time for anything else."""
 BURST_FLOWS = 8000
 """Fewer than Open vSwitch begins to refuse (it starts with a limit of 10,000 megaflows and moves it as it sees fit)."""
-BURST_RATE = 100_000
+BURST_RATE = round(100_000 / patience())
 FIRST_PACKETS = 200
 PROBES = 1400
 PROBE_RATE = 700
 PINGS_PER_S = 200
 _ECHO_PORT = 7
-_MAX_FLOWS = 1 << 20
+_MAX_FLOWS = max(round((1 << 19) / patience()), 1 << 16)
 
 
 @dataclass(slots=True)
@@ -191,11 +191,11 @@ def _burst(ground: Ground) -> float:
     """Flows/s from the first packet sent to the last that arrives."""
     sink = ground.sinks[0]
     sender = Sender(*ground.hosts[:2], flows=BURST_FLOWS, limit=BURST_FLOWS, rate=BURST_RATE, seconds=10)
-    with ground.switch.answering(1.0):
+    with ground.switch.answering(patience()):
         before = seen = sink.count
         begin = last = time.perf_counter()
         sender.start()
-        while (now := time.perf_counter()) - last < 0.2:
+        while (now := time.perf_counter()) - last < 0.2 * patience():
             if sink.count != seen:
                 seen, last = sink.count, now
             time.sleep(0.001)

@@ -162,13 +162,13 @@ class OpenVswitchModule:
         for number, port in enumerate(ports, 1):
             _dpctl("add-if", self._name, f"{port},port_no={number}")
         for here, there in ((1, 2), (2, 1)):
-            _dpctl("add-flow", self._name, f"in_port({here})", str(there))
+            _dpctl("add-flow", self._name, f"in_port({here}),eth()", str(there))
 
     def install(self, flows: Sequence[Flow]) -> None:
         _dpctl("del-flows", self._name)
         with tempfile.NamedTemporaryFile("w", prefix="bench-flows-") as file:
             file.writelines(f"{flow.datapath()} 2\n" for flow in flows)
-            file.write("in_port(2) 1\n")
+            file.write("in_port(2),eth() 1\n")
             file.flush()
             _dpctl("add-flows", self._name, file.name)
 

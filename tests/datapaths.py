@@ -29,21 +29,35 @@ from vswitch.datapath.ebpf.layout import PORT_INFO
 from vswitch.datapath.ebpf.memory import SharedMap
 from vswitch.datapath.ebpf.netdev import Netdev
 from vswitch.datapath.ebpf.state import is_hidden_name, owner_mark
+from vswitch.packet import build
 
 __all__ = [
+    "MECHANISMS",
     "Controller",
     "Events",
+    "Pinging",
     "command",
     "connect",
+    "frame",
+    "is_test",
     "kernel_objects",
     "killed_at",
+    "killed_later",
     "left_behind",
     "pinging",
+    "plug",
+    "reach",
     "remove_all",
     "require_sound",
     "steps_of",
     "wait_until_gone",
 ]
+
+MECHANISMS = ["tcx", "clsact"] if bpf_syscall.has_tcx() else ["clsact"]
+"""How programs can hang at devices here."""
+
+TEST_TYPE = 0x88B5
+"""IEEE 802 local experimental Ethernet type: nobody answers such a frame."""
 
 ROOT = Path("/sys/fs/bpf/vswitch")
 SOURCE = str(Path(vswitch.__file__).parent)
@@ -55,6 +69,31 @@ def command(*words: str) -> str:
     if result.returncode:
         raise LabError(f"{' '.join(words)}: {result.stderr.strip()}")
     return result.stdout
+
+
+def frame(length: int = 60, number: int = 0) -> bytes:
+    """A test frame of so many bytes, with a number in it."""
+    return build.ethernet(0x020000000002, 0x020000000001, TEST_TYPE, number.to_bytes(4, "big") + bytes(length - 18))
+
+
+def is_test(received: bytes) -> bool:
+    """Whether it is a test frame."""
+    return received[12:14] == TEST_TYPE.to_bytes(2, "big")
+
+
+def reach(one: Host, other: Host) -> bool:
+    """Whether two hosts reach each other."""
+    return one.ping(other.ip, count=2, interval_s=0.05).received == 2
+
+
+def plug(host: Host) -> None:
+    """Gives a host its cable back, whose end in the switch was deleted."""
+    inside = ("ip", "-n", host.namespace.name)
+    far = ("peer", "name", host.device, "address", host.mac, "netns", host.namespace.name)
+    command("ip", "link", "add", host.port, "type", "veth", *far)
+    command("ip", "link", "set", host.port, "up")
+    command(*inside, "address", "add", f"{host.ip}/24", "dev", host.device)
+    command(*inside, "link", "set", host.device, "up")
 
 
 def connect(dp: Datapath, first: int | str, second: int | str) -> None:
@@ -232,7 +271,9 @@ def pinging(host: Host, ip: str, *, interval_s: float = 0.001) -> Iterator[Pingi
     assert sent, text[-500:]
     replies = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
     result.sent = int(sent[1])
-    result.lost = tuple(number for number in range(1, result.sent) if number not in replies)  # the last may be under way
+    result.lost = tuple(
+        number for number in range(1, result.sent) if number not in replies
+    )  # the last may be under way
 
 
 # ---- other processes, and how they die
@@ -297,11 +338,11 @@ class Controller:
         self.close()
 
 
-def _in_child(operation: Callable[[], object], trace: Callable[..., Any]) -> int:
-    """Runs `operation` in a forked process, with a trace function; how that ended, as os.waitpid() tells."""
+def _fork(operation: Callable[[], object], trace: Callable[..., Any] | None = None) -> int:
+    """Starts `operation`, with a trace function, in a forked process, whose id is returned."""
     child = os.fork()
     if child:
-        return os.waitpid(child, 0)[1]
+        return child
     status = 3
     try:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -315,24 +356,38 @@ def _in_child(operation: Callable[[], object], trace: Callable[..., Any]) -> int
         os._exit(status)
 
 
-def steps_of(operation: Callable[[], object]) -> int:
-    """How many lines of vswitch an operation runs through; it is done once, in another process."""
-    reader, writer = os.pipe()
+def _counting(reached: Callable[[int], None]) -> Callable[..., Any]:
+    """A trace function that reports each line of vswitch, counted from 1."""
     steps = 0
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         nonlocal steps
         if not frame.f_code.co_filename.startswith(SOURCE):
             return None
-        steps += event == "line"
+        if event == "line":
+            steps += 1
+            reached(steps)
         return trace
+
+    return trace
+
+
+def steps_of(operation: Callable[[], object]) -> int:
+    """How many lines of vswitch an operation runs through; it is done once, in another process."""
+    reader, writer = os.pipe()
+    last = 0
+
+    def note(step: int) -> None:
+        nonlocal last
+        last = step
 
     def counted() -> None:
         operation()
-        os.write(writer, str(steps).encode())
+        os.write(writer, str(last).encode())
 
     try:
-        assert _in_child(counted, trace) == 0, "the operation itself failed"
+        _, status = os.waitpid(_fork(counted, _counting(note)), 0)
+        assert status == 0, "the operation itself failed"
         return int(os.read(reader, 20))
     finally:
         os.close(reader)
@@ -342,17 +397,20 @@ def steps_of(operation: Callable[[], object]) -> int:
 def killed_at(step: int, operation: Callable[[], object]) -> bool:
     """Does `operation` in another process that is killed (SIGKILL) before the `step`th line of vswitch that it runs
     through. Whether it came so far."""
-    steps = 0
 
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal steps
-        if not frame.f_code.co_filename.startswith(SOURCE):
-            return None
-        steps += event == "line"
-        if steps == step:
+    def die(reached: int) -> None:
+        if reached == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return trace
 
-    status = _in_child(operation, trace)
+    _, status = os.waitpid(_fork(operation, _counting(die)), 0)
     assert status == 0 or os.WIFSIGNALED(status), "the operation itself failed"
     return status != 0
+
+
+def killed_later(seconds: float, operation: Callable[[], object]) -> None:
+    """Does `operation` in another process that is killed after so long; it must not have ended by itself."""
+    child = _fork(operation)
+    time.sleep(seconds * patience())
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the operation itself failed"

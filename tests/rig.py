@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tests.lab import Frames, Host, Lab
-from vswitch import Datapath, Match
+from vswitch import Datapath, Key, Match, UpcallReason
 from vswitch.model.actions import Action
 
-__all__ = ["Rig"]
+__all__ = ["ARRIVED", "Rig", "Upcall"]
+
+ARRIVED = Match(in_port=1, recirc_id=0)
+"""What comes in by port 1, before it is recirculated."""
 
 _numbers = itertools.count(1)
+
+
+class Upcall(NamedTuple):
+    """A packet that came up."""
+
+    packet: bytes
+    key: Key
+    reason: UpcallReason
+    userdata: bytes
+    length: int
+    port: int
 
 
 class Rig:
@@ -37,6 +51,7 @@ class Rig:
             name = f"vsr{os.getpid()}-{next(_numbers)}"
             ports = [host.port for host in self.hosts]
             self.dp = stack.enter_context(Datapath.create(name, ports=ports, local=False, **self._options))
+            self.dp.start_upcalls()
             self._captures = [stack.enter_context(host.capturing()) for host in self.hosts]
             self._stack = stack.pop_all()
         return self
@@ -54,6 +69,7 @@ class Rig:
         """As at first: no megaflow, no packet under way."""
         self.dp.flows.flush()
         self.forget()
+        self.upcalls()
 
     def forget(self) -> None:
         """Frames that have come so far are of no interest."""
@@ -71,16 +87,31 @@ class Rig:
         return list(self.captured(port, count))
 
     def through(
-        self, frames: Iterable[bytes], actions: Action | Sequence[Action], *, out: int = 2, vnet: bytes | None = None
+        self,
+        frames: Iterable[bytes],
+        actions: Action | Sequence[Action],
+        *,
+        out: int = 2,
+        count: int | None = None,
+        vnet: bytes | None = None,
     ) -> list[bytes]:
-        """Installs `actions` for all that comes in by port 1, sends the frames there, and returns what comes out of
-        port `out`."""
-        self.dp.flows.put(Match(in_port=1), actions)
+        """Installs `actions` for all that arrives by port 1, sends the frames there, and returns what comes out of
+        port `out`; it waits for `count` frames, by default as many as were sent."""
+        self.dp.flows.put(ARRIVED, actions)
         self.forget()
         sent = list(frames)
         self.host(1).send_many(sent, vnet)
-        return self.frames(out, len(sent))
+        return self.frames(out, len(sent) if count is None else count)
 
-    def drops(self, port: int = 1) -> dict[str, int]:
-        """Packets dropped that came in by the port, by reason."""
-        return dict(self.dp.ports.stats(port).drops)
+    def upcalls(self) -> list[Upcall]:
+        """What came up and has not been looked at; it is not answered."""
+        misses = self.dp.start_upcalls().misses()
+        return [Upcall(miss.packet, miss.key, miss.reason, miss.userdata, miss.length, miss.port) for miss in misses]
+
+    @contextmanager
+    def dropping(self, port: int = 1) -> Iterator[dict[str, int]]:
+        """What is dropped meanwhile of packets that came in by the port, by reason; filled in at the end."""
+        before, found = self.dp.ports.stats(port).drops, dict[str, int]()
+        yield found
+        after = self.dp.ports.stats(port).drops
+        found.update({name: more for name, count in after.items() if (more := count - before.get(name, 0))})

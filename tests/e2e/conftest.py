@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.datapaths import remove_all
-from tests.lab import Lab
-from tests.rig import Rig
+from tests.datapaths import MECHANISMS, connect, remove_all
+from tests.lab import Host, Lab
+from vswitch import Datapath
+from vswitch.datapath.ebpf import bpf_syscall
 
 
 @pytest.fixture
@@ -18,14 +19,25 @@ def name(lab: Lab) -> Iterator[str]:
     remove_all(lab.name)
 
 
-@pytest.fixture(scope="module")
-def shared_rig() -> Iterator[Rig]:
-    with Rig() as rig:
-        yield rig
+@pytest.fixture(params=MECHANISMS)
+def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How programs hang at devices; "clsact" also where the kernel could do better."""
+    if request.param == "clsact":
+        monkeypatch.setattr(bpf_syscall, "has_tcx", lambda: False)
+    return str(request.param)
 
 
 @pytest.fixture
-def rig(shared_rig: Rig) -> Rig:
-    """Three hosts around a datapath that has no megaflows; its counters go on from test to test."""
-    shared_rig.clear()
-    return shared_rig
+def hosts(lab: Lab) -> tuple[Host, Host, Host]:
+    """Three hosts that know each other's MAC addresses."""
+    one, two, three = (lab.host(f"h{n}", ip=f"10.0.0.{n}/24") for n in (1, 2, 3))
+    lab.introduce()
+    return one, two, three
+
+
+@pytest.fixture
+def dp(name: str, hosts: tuple[Host, Host, Host]) -> Iterator[Datapath]:
+    """Hosts 1 and 2 reach each other by ports 1 and 2; host 3 is not on the switch."""
+    with Datapath.create(name, ports=[host.port for host in hosts[:2]], local=False) as datapath:
+        connect(datapath, 1, 2)
+        yield datapath

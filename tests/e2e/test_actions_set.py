@@ -34,7 +34,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from tests.rig import Rig
-from vswitch import Match, Output, Recirculate, SetField
+from vswitch import Output, SetField
 from vswitch.fields import FIELDS
 
 ELSEWHERE = {"skb_mark", "skb_priority", *(name for name in FIELDS if name.startswith("tun_"))}
@@ -212,13 +212,11 @@ SAMPLES: dict[str, Sample] = {
     "VLAN": Sample(ether() / Dot1Q(vlan=4093, prio=5) / ip4() / SEGMENT),
     "VLAN with the DEI bit": Sample(ether() / Dot1Q(vlan=1, dei=1) / ip6() / DATAGRAM),
     "QinQ": Sample(ether() / Dot1AD(vlan=100, prio=1) / Dot1Q(vlan=7, prio=2) / ip6() / SEGMENT),
-    "QinQ, ARP": Sample(chain(ether(), Dot1AD(vlan=100), Dot1Q(vlan=7), ARP(**{"psrc": "10.0.0.1", "pdst": "10.0.0.2"}))),
+    "QinQ, ARP": Sample(chain(ether(), Dot1AD(vlan=100), Dot1Q(vlan=7), ARP(psrc="10.0.0.1", pdst="10.0.0.2"))),
     "ARP": Sample(ether() / ARP(hwsrc=MACS["src"], psrc="10.0.0.1", pdst="10.0.0.2")),
     "MPLS": Sample(ether() / MPLS(label=16, cos=2, s=0, ttl=9) / MPLS(label=17, s=1, ttl=8) / UNSEEN),
     "MPLS behind a tag": Sample(ether() / Dot1Q(vlan=5) / MPLS(label=16, s=1, ttl=9) / UNSEEN),
-    "SNAP": Sample(
-        chain(Dot3(**MACS), LLC(dsap=0xAA, ssap=0xAA, ctrl=3), SNAP(OUI=0, code=0x0800), ip4(), SEGMENT)
-    ),
+    "SNAP": Sample(chain(Dot3(**MACS), LLC(dsap=0xAA, ssap=0xAA, ctrl=3), SNAP(OUI=0, code=0x0800), ip4(), SEGMENT)),
     "unknown type": Sample(ether(type=0x88B5) / DATA),
 }
 

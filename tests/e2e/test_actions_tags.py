@@ -16,7 +16,7 @@ from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Raw
 
 from tests.lab import Host, Lab
-from tests.rig import Rig
+from tests.rig import ARRIVED, Rig
 from vswitch import (
     Datapath,
     Match,
@@ -150,15 +150,17 @@ def test_mpls(rig: Rig, actions: list[Action], expect: Any) -> None:
 def test_mpls_behind_802_3_headers_is_left_alone(rig: Rig) -> None:
     """There is no Ethernet type whose place the entry's could take."""
     frames = {"LLC": LINK["802.3"]}
-    for actions in ([PushMpls(5)], [PopMpls(0x0800)]):
-        check(rig, actions, {name: bytes(frame) for name, frame in frames.items()}, frames)
+    for action in (PushMpls(5), PopMpls(0x0800)):
+        check(rig, [action], {name: bytes(frame) for name, frame in frames.items()}, frames)
 
 
 def test_the_packet_is_looked_up_again_as_it_is_then(rig: Rig) -> None:
     """Tags and entries that were pushed are in the key, and so is what is behind those that were popped."""
-    rig.dp.flows.add(Match(in_port=1, recirc_id=0), [PushVlan(5, 3, 0x88A8), PushMpls(77, 1, 9), Recirculate(1)])
+    rig.dp.flows.add(ARRIVED, [PushVlan(5, 3, 0x88A8), PushMpls(77, 1, 9), Recirculate(1)])
     rig.dp.flows.add(
-        Match(recirc_id=1, vlan_vid=5, vlan_pcp=3, vlan_tpid=0x88A8, eth_type=0x8847, mpls_label=77, mpls_tc=1, mpls_ttl=9),
+        Match(
+            recirc_id=1, vlan_vid=5, vlan_pcp=3, vlan_tpid=0x88A8, eth_type=0x8847, mpls_label=77, mpls_tc=1, mpls_ttl=9
+        ),
         [PopMpls(0x0800), PopVlan(), Recirculate(2)],
     )
     rig.dp.flows.add(Match(recirc_id=2, vlan_present=0, ipv4_dst="10.0.0.2", tcp_dst=2), Output(2))

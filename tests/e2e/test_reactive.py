@@ -22,6 +22,7 @@ from vswitch import (
     Match,
     Miss,
     NotFoundError,
+    Options,
     Output,
     Rule,
     SetField,
@@ -345,8 +346,8 @@ def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> 
 def test_a_port_that_floods_does_not_take_the_ring(lab: Lab) -> None:
     """While nobody reads, port 1 fills its quota and no more; a packet of port 2 still comes up."""
     h1, h2 = lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-    sizes = {"ring_bytes": 1 << 20, "port_quota_bytes": 1 << 17}
-    with Datapath.create(f"q{lab.name}"[:15], ports=[h1.port, h2.port], local=False, **sizes) as dp:
+    options = Options(ring_bytes=1 << 20, port_quota_bytes=1 << 17)
+    with Datapath.create(f"q{lab.name}"[:15], ports=[h1.port, h2.port], local=False, options=options) as dp:
         dp.start_upcalls()
         for number in range(1000):
             h1.send(udp_frame(1, number))

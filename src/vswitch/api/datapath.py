@@ -163,7 +163,9 @@ class Datapath:
                     raise ConfigError(f"datapath {name} exists with {size} {has}, not {value}")
             if local and LOCAL_PORT not in datapath.ports:
                 added.append(datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False).number)
-            added += [datapath.ports.add(device).number for device in ports if device not in datapath.ports]
+            for device in ports:
+                if device not in datapath.ports:
+                    added.append(datapath.ports.add(device).number)
         except BaseException:
             for number in added:
                 datapath.ports.remove(number)

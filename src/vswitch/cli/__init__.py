@@ -1,2 +1,1 @@
-"""The command line, `vswitch`. Reading order: main (what becomes of errors), arguments (commands as rows), table,
-dpctl."""
+"""The command line, `vswitch`: main (what becomes of errors), arguments (commands as rows), table, dpctl, demo."""

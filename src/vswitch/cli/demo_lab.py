@@ -13,7 +13,6 @@ Invariants: every wait has a bound; what the lab made is gone when it is left, h
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
@@ -27,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +36,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vswitch.api.datapath import Datapath
-from vswitch.base.errors import KernelError, MachineError, VswitchError
+from vswitch.base.errors import BusyError, KernelError, MachineError, NotFoundError, VswitchError
 
 __all__ = ["DemoError", "Host", "Lab", "Ping", "missing_programs"]
 
@@ -132,19 +131,22 @@ def _remove(namespaces: Iterable[Path]) -> None:
     there = [namespace for namespace in namespaces if namespace.exists()]
     _end_processes(there)
     for namespace in there:
-        _ip("netns", "delete", namespace.name)
+        try:
+            _ip("netns", "delete", namespace.name)
+        except MachineError:
+            if namespace.exists():  # no other run was faster
+                raise
 
 
 def _remove_leftovers() -> None:
     """Datapaths and namespaces of demonstrations whose process was killed."""
     namespaces = list(_NAMESPACES.iterdir()) if _NAMESPACES.is_dir() else []
-    for name in Datapath.list():
-        if (found := _NAME.fullmatch(name)) and not _is_running(found[2]):
-            switch = _NAMESPACES / f"{name}-switch"
-            with _inside(switch) if switch in namespaces else contextlib.nullcontext():
-                Datapath.delete(name)
-    found_names = ((path, _NAME.fullmatch(path.name)) for path in namespaces)
-    _remove([path for path, found in found_names if found and not _is_running(found[2])])
+    names = map(_NAME.fullmatch, [*(path.name for path in namespaces), *Datapath.list()])
+    for name in {found[1] for found in names if found and not _is_running(found[2])}:
+        switch = _NAMESPACES / f"{name}-switch"  # where the datapath's devices are, if they are anywhere
+        with _inside(switch) if switch.exists() else nullcontext(), suppress(NotFoundError, BusyError):
+            Datapath.delete(name)
+        _remove(path for path in namespaces if path.name.startswith(f"{name}-"))
 
 
 # ---- hosts

@@ -168,7 +168,9 @@ class Hash:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The next output or userspace action sends at most `max_length` bytes (Ethernet header included, 14..65535)."""
+    """The next output or userspace action of this list sends at most `max_length` bytes (Ethernet header included,
+    14..65535). On output the kernel keeps a VLAN tag, of a packet that this machine made the headers before L4, and a
+    checksum that is left to the network card: such a packet is cut behind them."""
 
     max_length: int
 

@@ -68,7 +68,7 @@ def add_if(arguments: Namespace) -> None:
 def del_if(arguments: Namespace) -> None:
     """All of them or none."""
     with controlling(arguments.dp) as datapath:
-        for number in {_port(datapath, text).number: None for text in arguments.interfaces}:
+        for number in dict.fromkeys(_port(datapath, text).number for text in arguments.interfaces):
             datapath.ports.remove(number)
 
 

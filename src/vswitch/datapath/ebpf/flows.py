@@ -484,17 +484,29 @@ class FlowTable:
 
     # ---- looking
 
+    def _refresh(self) -> None:
+        """Who only reads looks anew each time."""
+        self._state.need_open()
+        if not self._controlled:
+            self._read_masks()
+
     def __len__(self) -> int:
         return self._state.flow_slots - 1 - len(self._free)
 
     @property
     def masks(self) -> list[tuple[Match, int, int]]:
         """(mask as a match of all zero values, priority, flows), highest priority first."""
+        self._refresh()
+        if not self._controlled:  # another process keeps the count
+            used = Counter(self._flow_ints[_AT_MASK::_FLOW_INTS].tolist())
+            for entry in self._masks_by_id.values():
+                entry.flows = used[entry.id]
         entries = sorted(self._masks.values(), key=lambda entry: -entry.priority)
         return [(Match.from_ints(0, entry.mask), entry.priority, entry.flows) for entry in entries]
 
     def find(self, match: Match, priority: int) -> int:
         """The slot of the flow with exactly this match and priority. NotFoundError if there is none."""
+        self._refresh()
         entry = self._masks.get((match.mask, priority))
         if entry is not None and not self._controlled:
             for slot in self._slots_of({entry.id}):
@@ -516,6 +528,7 @@ class FlowTable:
 
     def slots(self) -> list[int]:
         """The slots that hold flows."""
+        self._state.need_open()
         return self._slots_of(self._masks_by_id.keys())
 
     def _slots_of(self, mask_ids: Iterable[int]) -> list[int]:
@@ -546,8 +559,7 @@ class FlowTable:
 
     def dump(self) -> Iterator[Megaflow]:
         """All flows, as they are while it goes along."""
-        if not self._controlled:
-            self._read_masks()
+        self._refresh()
         for slot in self.slots():
             if self._flow_ints[slot * _FLOW_INTS + _AT_MASK] in self._masks_by_id:
                 yield self.read(slot)
@@ -569,6 +581,7 @@ class FlowTable:
 
     def expired(self, now_ns: int) -> list[int]:
         """Slots of flows whose idle or hard timeout is over."""
+        self.need_control()
         found: list[int] = []
         if not self._timed:
             return found

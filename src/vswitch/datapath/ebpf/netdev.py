@@ -67,6 +67,9 @@ _IFF_TUN_EXCL = 0x8000
 _MAX_NAME = 15
 """Characters of a device name: IFNAMSIZ without its end mark."""
 
+_MAX_OTHER_NAME = 127
+"""Of the other names that a device may have: ALTIFNAMSIZ without its end mark."""
+
 _MAX_MTU = (1 << 31) - 1
 """What the kernel's number holds; each device has a bound of its own below."""
 
@@ -310,6 +313,8 @@ class Netdev:
         self.close()
 
     def _ask(self, which: str | int, doing: str, message: Any, command: int) -> list[Any]:
+        if isinstance(which, str) and len(which.encode()) > _MAX_OTHER_NAME:
+            raise NotFoundError(f"device {which} does not exist")
         try:
             return self._route.request(f"{doing} device {which}", message, command)
         except NotFoundError:
@@ -395,7 +400,7 @@ def _link(which: str | int, **attributes: Any) -> Any:
     if isinstance(which, int):
         message["index"] = which
     else:
-        attrs.append(["IFLA_IFNAME", which[: _MAX_NAME + 1]])
+        attrs.append(["IFLA_IFNAME" if len(which.encode()) <= _MAX_NAME else "IFLA_ALT_IFNAME", which])
     message["attrs"] = attrs
     return message
 

@@ -34,7 +34,7 @@ INLINE int output(struct __sk_buff *skb, __u32 number)
 
 	if (!port || !port->ifindex)
 		return count_drop(STATE_PORT(skb->cb[CB_STATE]), DROP_NO_PORT);
-	count_output(port, skb->len);
+	count_output(port, frame_length(skb));
 	/* the kernel hands packets to the other end at ingress only, so not those that Python sends down */
 	if (port->flags & PORT_PEER && skb->ifindex != inject_ifindex)
 		return bpf_redirect_peer(port->ifindex, 0);
@@ -45,7 +45,7 @@ INLINE int output(struct __sk_buff *skb, __u32 number)
 GLOBAL int output_copy(struct __sk_buff *skb, __u32 number)
 {
 	struct port *port = port_of(number);
-	__u32 length = skb->len;
+	__u32 length = frame_length(skb);
 	struct port_counters *c;
 
 	if (!port || !port->ifindex)
@@ -65,6 +65,7 @@ GLOBAL int on_copy(struct __sk_buff *skb, __u32 offset, __u32 count)
 {
 	__u32 state = skb->cb[CB_STATE];
 	__u32 list = skb->cb[CB_LIST];
+	long failed;
 
 	if (!count)
 		return 0;
@@ -72,7 +73,9 @@ GLOBAL int on_copy(struct __sk_buff *skb, __u32 offset, __u32 count)
 		return count_drop(STATE_PORT(state), DROP_CLONE_LIMIT);
 	skb->cb[CB_STATE] = (state + STATE_DEPTH_ONE) | STATE_CLONE;
 	skb->cb[CB_LIST] = LIST_PACK(offset, count);
-	if (bpf_clone_redirect(skb, inject_ifindex, 0))
+	failed = bpf_clone_redirect(skb, inject_ifindex, 0);
+	/* A list that ends without an output ends with a drop, which the kernel tells as a failure to send. */
+	if (failed && failed != NET_XMIT_DROP && failed != -ENOBUFS)
 		count_drop(STATE_PORT(state), DROP_ACTION_FAILED);
 	skb->cb[CB_STATE] = state;
 	skb->cb[CB_LIST] = list;
@@ -110,13 +113,13 @@ INLINE int act_output(struct run *run, const struct op *op, __u32 at)
 	__u32 longest = op->extra;
 
 	if (run->at != run->end) {
-		if (longest && skb->len > longest)
+		if (longest && frame_length(skb) > longest)
 			on_copy(skb, at, 1);
 		else
 			output_copy(skb, op->a32);
 		return 0;
 	}
-	if (longest && skb->len > longest && bpf_skb_change_tail(skb, longest, 0))
+	if (longest && truncate(skb, longest))
 		return drop(run, DROP_ACTION_FAILED);
 	return stop(run, output(skb, op->a32));
 }
@@ -124,7 +127,7 @@ INLINE int act_output(struct run *run, const struct op *op, __u32 at)
 /* Bytes of the longest frame that the packet is on the wire: a GSO packet leaves as segments. */
 FUNCTION int wire_length(struct __sk_buff *skb)
 {
-	__u32 length = skb->len, gso = skb->gso_size;
+	__u32 length = frame_length(skb), gso = skb->gso_size, segment;
 	struct place place;
 	__u8 offset;
 
@@ -133,12 +136,15 @@ FUNCTION int wire_length(struct __sk_buff *skb)
 	locate(skb, &place);
 	if (!place.l4)
 		return length;
+	segment = length - skb->len + place.l4 + gso;
 	if (place.proto == PROTO_UDP)
-		return place.l4 + 8 + gso;
-	if (bpf_skb_load_bytes(skb, place.l4 + 12, &offset, 1))
-		return length;
-	return place.l4 + (offset >> 4) * 4 + gso;
+		segment += 8;
+	else if (!bpf_skb_load_bytes(skb, place.l4 + 12, &offset, 1))
+		segment += (offset >> 4) * 4;
+	return segment < length ? segment : length;
 }
+
+#define METER_SKEW (1000000000ULL << 10)	/* clocks of CPUs do not differ by so much: a second */
 
 /* The meter has tokens for the packet. */
 GLOBAL int conforms(__u32 id, __u32 length)
@@ -153,8 +159,10 @@ GLOBAL int conforms(__u32 id, __u32 length)
 	for (int tries = 0; tries < 8; tries++) {
 		full_at = READ_ONCE(meter->full_at);
 		next = full_at;
-		if ((__s64)(next - now) < 0 || next - now > meter->burst)
-			next = now; /* idle for long enough to be empty, or so long that the clock went round */
+		/* Idle for long enough to be empty, or so long that the clock went round. What is a little past the burst is
+		 * only a CPU whose clock is ahead of ours. */
+		if ((__s64)(next - now) < 0 || next - now > meter->burst + METER_SKEW)
+			next = now;
 		next += meter->per_packet + meter->per_byte * length;
 		if (next - now > meter->burst) {
 			__sync_fetch_and_add(&meter->dropped_packets, 1);
@@ -269,7 +277,7 @@ static long step(UNUSED __u32 i, struct run *run)
 			return 0;
 		return nested(run, op->value);
 	case OP_METER:
-		if (!conforms(op->a32, skb->len))
+		if (!conforms(op->a32, frame_length(skb)))
 			return drop(run, DROP_METER);
 		return 0;
 	case OP_CLONE:

@@ -70,6 +70,9 @@ struct bpf_tunnel_key {
 /* What a tc program answers; TCX_NEXT and TC_ACT_UNSPEC are the same number: go on to the next program. */
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
+/* What bpf_clone_redirect() answers when the program at the device dropped the packet: the first before Linux 6.6. */
+#define NET_XMIT_DROP 1
+#define ENOBUFS 105
 
 #define BPF_F_RECOMPUTE_CSUM (1ULL << 0)
 #define BPF_F_PSEUDO_HDR (1ULL << 4)

@@ -31,6 +31,12 @@ INLINE int is_mpls(__be16 type)
 	return type == ETH_MPLS || type == ETH_MPLS_MULTICAST;
 }
 
+/* Bytes of the frame, with a tag that is beside it. */
+INLINE __u32 frame_length(const struct __sk_buff *skb)
+{
+	return skb->len + (skb->vlan_present ? 4 : 0);
+}
+
 /* Where the headers of a frame are, as bytes from its start; a header is there if the parser reads its fields. */
 struct place {
 	__u16 l3, l4;		/* l4 0: there is none to be looked at */
@@ -349,6 +355,34 @@ GLOBAL int extract_tunnel(struct __sk_buff *skb, union flow_key *key)
 		flags |= TUNNEL_DF;
 	key->tun_flags = flags | TUNNEL_KEY;
 	return 0;
+}
+
+/* What extract_tunnel() found, put back on a packet that Python sends down again; it stays there over recirculations. */
+GLOBAL int restore_tunnel(struct __sk_buff *skb, const struct injection *from)
+{
+	struct bpf_tunnel_key tunnel = {};
+	__u64 flags = 0, metadata;
+
+	if (!from)
+		return 0;
+	metadata = from->tunnel[5];
+	tunnel.tunnel_id = be64_to_cpu(from->tunnel[0]);
+	tunnel.tunnel_tos = metadata >> 16;
+	tunnel.tunnel_ttl = metadata >> 24;
+	if (metadata & TUNNEL_DF)
+		flags |= BPF_F_DONT_FRAGMENT;
+	if (!(metadata & TUNNEL_CSUM))
+		flags |= BPF_F_ZERO_CSUM_TX;
+	/* The helper that reads them takes the source for the remote end, the one that writes them the destination. */
+	if (metadata & TUN_IPV6_MASK) {
+		flags |= BPF_F_TUNINFO_IPV6;
+		__builtin_memcpy(tunnel.local_ipv6, &from->tunnel[1], 16);
+		__builtin_memcpy(tunnel.remote_ipv6, &from->tunnel[3], 16);
+	} else {
+		tunnel.local_ipv4 = ntohl((__u32)from->tunnel[1]);
+		tunnel.remote_ipv4 = ntohl((__u32)from->tunnel[3]);
+	}
+	return bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), flags) ? -1 : 0;
 }
 
 /* The key of a packet. 0, or -1 for what is not even an Ethernet header. `key` is zero before. */

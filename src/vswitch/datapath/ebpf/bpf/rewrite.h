@@ -421,3 +421,27 @@ GLOBAL int dec_ttl(struct __sk_buff *skb)
 	}
 	return 0;
 }
+
+/* ---- length ---- */
+
+/*
+ * Cuts the frame to `longest` bytes. The kernel refuses to cut what it knows of the headers: up to the L4 header of a
+ * packet that this machine made, or up to a checksum that is still to be completed. Such a packet keeps that much.
+ */
+GLOBAL int truncate(struct __sk_buff *skb, __u32 longest)
+{
+	__u32 length = skb->len, sum;
+	struct place place;
+
+	if (skb->vlan_present)
+		longest = longest > 14 + 4 ? longest - 4 : 14;
+	if (length <= longest || !bpf_skb_change_tail(skb, longest, 0))
+		return 0;
+	locate(skb, &place);
+	if (!place.l4)
+		return -1;
+	if (length <= place.l4 || !bpf_skb_change_tail(skb, place.l4, 0))
+		return 0;
+	sum = place.l4 + l4_sum_offset(place.proto) + 2;
+	return length <= sum || !bpf_skb_change_tail(skb, sum, 0) ? 0 : -1;
+}

@@ -56,7 +56,7 @@ INLINE int look_up_and_act(struct __sk_buff *skb)
 		}
 		actions &= ~GATE;
 	}
-	count_flow(id, skb->len, &key);
+	count_flow(id, frame_length(skb), &key);
 	if (likely(VERDICT(actions) == VERDICT_OUTPUT))
 		return output(skb, VERDICT_ARGUMENT(actions));
 	if (VERDICT(actions) == VERDICT_DROP) {
@@ -86,7 +86,7 @@ int vs_port(struct __sk_buff *skb)
 	if (!c)
 		return TC_ACT_UNSPEC;
 	add(&c->rx_packets, 1);
-	add(&c->rx_bytes, skb->len);
+	add(&c->rx_bytes, frame_length(skb));
 	skb->cb[CB_RECIRC_ID] = 0;
 	skb->cb[CB_DP_HASH] = 0;
 	skb->cb[CB_STATE] = *number;
@@ -172,6 +172,8 @@ int vs_inject(struct __sk_buff *skb)
 	skb->cb[CB_DP_HASH] = injection->dp_hash;
 	skb->cb[CB_STATE] = injection->in_port | (__u32)injection->recirculations << 16 | STATE_REINJECTED;
 	skb->cb[CB_VERSION] = READ_ONCE(dp.version);
+	if (injection->tunnel[5])
+		restore_tunnel(skb, injection);
 	untag(skb);
 	if (injection->list_count) {
 		skb->cb[CB_LIST] = LIST_PACK(injection->list, (__u32)injection->list_count);
