@@ -29,8 +29,8 @@ class Plan:
     """How thorough a run is. `rounds`: measurements of each contestant. `seconds`: of one measurement. `open_vswitch`:
     its datapath that is the peer, "netdev" (user space) or "system" (its kernel module)."""
 
-    rounds: int = 5
-    seconds: float = 1.0
+    rounds: int = 9
+    seconds: float = 0.5
     open_vswitch: str = "netdev"
 
     @property
@@ -58,7 +58,10 @@ def note(text: str) -> None:
 
 
 def interleave(
-    case: str, rounds: int, contestants: Mapping[str, Callable[[], Sample]], show: Callable[[Sample], str] = "{:.4g}".format
+    case: str,
+    rounds: int,
+    contestants: Mapping[str, Callable[[], Sample]],
+    show: Callable[[Sample], str] = "{:.4g}".format,
 ) -> dict[str, list[Sample]]:
     """Measure each contestant once a round; what came out, by contestant, in the order of rounds."""
     samples: dict[str, list[Sample]] = {name: [] for name in contestants}

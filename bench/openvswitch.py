@@ -9,6 +9,7 @@ Invariant: `close` has ended both daemons, by their pids, and the folder is gone
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -33,12 +34,10 @@ class OpenVswitchError(Exception):
 
 
 class PrivateOpenVswitch:
-    """One bridge on datapath type "netdev" or "system"; `settings` are other_config of the whole switch. The name of the
-    bridge is that of a device, so it must be free."""
+    """One bridge on datapath type "netdev" or "system"; `settings` are other_config of the whole switch. The name of
+    the bridge is that of a device, so it must be free."""
 
-    def __init__(
-        self, bridge: str, datapath_type: str = "netdev", settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, bridge: str, datapath_type: str = "netdev", settings: Mapping[str, str] | None = None) -> None:
         if shutil.which(DAEMON, path=_path()) is None:
             raise OpenVswitchError(f"{DAEMON} is not installed (scripts/setup bench)")
         self._bridge = bridge
@@ -68,8 +67,16 @@ class PrivateOpenVswitch:
         only_user_space = ["--disable-system"] if datapath_type == "netdev" else []
         self._spawn(DAEMON, self._database, f"--unixctl={self._control}", *only_user_space)
         wait_until(self._control.exists, f"{DAEMON}'s socket", 10)
-        self.vsctl("add-br", self._bridge, "--", "set", "bridge", self._bridge, f"datapath_type={datapath_type}",
-        "fail_mode=secure")
+        self.vsctl(
+            "add-br",
+            self._bridge,
+            "--",
+            "set",
+            "bridge",
+            self._bridge,
+            f"datapath_type={datapath_type}",
+            "fail_mode=secure",
+        )
 
     def _spawn(self, program: str, *arguments: str) -> None:
         command = ["setpriv", "--pdeathsig", "KILL", "--", program, *arguments]
@@ -129,10 +136,8 @@ class PrivateOpenVswitch:
 
     def close(self) -> None:
         if (self._control.exists()) and self._processes[-1].poll() is None:
-            try:
+            with contextlib.suppress(OpenVswitchError, subprocess.TimeoutExpired):
                 self.appctl("exit", "--cleanup")  # takes its datapath out of the kernel, too
-            except (OpenVswitchError, subprocess.TimeoutExpired):
-                pass
         for process in reversed(self._processes):
             _end(process)
         self._processes.clear()

@@ -20,7 +20,7 @@ from typing import Protocol
 from bench.measure import SUBJECT, Figure, Plan, compare, interleave
 from bench.reactive import RULES, SUBTABLES, other_port
 from bench.switches import OpenVswitch, Vswitch
-from bench.testbed import ROOT, Bed, Sender, Sink, Switch
+from bench.testbed import ROOT, Bed, Senders, Sink, Switch
 from tests.lab import Host, LabError, patience, wait_until
 from vswitch.api import Datapath
 
@@ -129,13 +129,16 @@ class Ground:
     switch: Reactive
     hosts: Sequence[Host]
     sinks: Sequence[Sink]
+    senders: Sequence[Senders]
 
 
 def _grounds(bed: Bed, hosts: int, *makes: Callable[[], Reactive]) -> dict[str, Ground]:
     found = {}
     for make in makes:
         switch, made = bed.connect(make, hosts)
-        found[switch.label] = Ground(switch, made, [bed.sink(host) for host in made[1::2]])
+        sinks = [bed.sink(host) for host in made[1::2]]
+        senders = [Senders(a, b) for a, b in zip(made[::2], made[1::2], strict=True)]
+        found[switch.label] = Ground(switch, made, sinks, senders)
     return found
 
 
@@ -176,10 +179,10 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
 def _offer(ground: Ground, seconds: float) -> Offered:
     """More than can be served, so what is served is what can be."""
     flows = round(FLOOD_RATE * seconds)
-    sender = Sender(*ground.hosts[:2], flows=flows, rate=FLOOD_RATE, seconds=seconds)
+    sender = ground.senders[0].of(flows)
     with ground.switch.answering(seconds + 0.2) as answered:
         before = ground.sinks[0].count
-        sender.start()
+        sender.start(seconds, rate=FLOOD_RATE)
         _, took = sender.finish()
         time.sleep(0.1)
         served = ground.sinks[0].count - before
@@ -190,11 +193,11 @@ def _offer(ground: Ground, seconds: float) -> Offered:
 def _burst(ground: Ground) -> float:
     """Flows/s from the first packet sent to the last that arrives."""
     sink = ground.sinks[0]
-    sender = Sender(*ground.hosts[:2], flows=BURST_FLOWS, limit=BURST_FLOWS, rate=BURST_RATE, seconds=10)
+    sender = ground.senders[0].of(BURST_FLOWS)
     with ground.switch.answering(patience()):
         before = seen = sink.count
         begin = last = time.perf_counter()
-        sender.start()
+        sender.start(10 * patience(), rate=BURST_RATE, limit=BURST_FLOWS)
         while (now := time.perf_counter()) - last < 0.2 * patience():
             if sink.count != seen:
                 seen, last = sink.count, now
@@ -267,8 +270,8 @@ def fairness(plan: Plan) -> Iterator[Figure]:
     quiet = f"{SUBJECT}, no flood"
     with Bed() as bed:
         grounds = _grounds(bed, 4, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
-        runs = {name: partial(_suffer, ground, FLOOD_RATE) for name, ground in grounds.items()}
-        runs[quiet] = partial(_suffer, grounds[SUBJECT], 0)
+        runs = {name: partial(_suffer, ground, True) for name, ground in grounds.items()}
+        runs[quiet] = partial(_suffer, grounds[SUBJECT], False)
         samples = interleave("beside a flood", plan.rounds, runs, str)
         lost = {name: [sample.lost for sample in each] for name, each in samples.items()}
         pings = {name: [sample.ping_ms for sample in each] for name, each in samples.items()}
@@ -276,24 +279,22 @@ def fairness(plan: Plan) -> Iterator[Figure]:
         yield from compare("beside a flood, ping 99th percentile", "ms", pings)
 
 
-def _suffer(ground: Ground, flood_rate: int) -> Suffered:
+def _suffer(ground: Ground, flooded: bool) -> Suffered:
     """The flood goes from port 1 to 2, the rest between 3 and 4."""
     a, b = ground.hosts[2:]
     seconds = PROBES / PROBE_RATE
-    flood = flood_rate and Sender(
-        *ground.hosts[:2], flows=round(flood_rate * (seconds + 1)), rate=flood_rate, seconds=seconds + 1
-    )
-    probes = Sender(a, b, pinned=False, flows=PROBES, limit=PROBES, rate=PROBE_RATE, seconds=60)
+    flood = ground.senders[0].of(round(FLOOD_RATE * (seconds + 1)))
+    probes = ground.senders[1].of(PROBES, pinned=False)
     with ground.switch.answering(seconds + 3):
         before = ground.sinks[1].count
         a.ping(b.ip, 2, 0.01)
-        if flood:
-            flood.start()
+        if flooded:
+            flood.start(seconds + 1, rate=FLOOD_RATE)
         time.sleep(0.3)
-        probes.start()
+        probes.start(60 * patience(), rate=PROBE_RATE, limit=PROBES)
         pinged = a.ping(b.ip, round(PINGS_PER_S * seconds), 1 / PINGS_PER_S)
         probes.finish()
-        if flood:
+        if flooded:
             flood.finish()
         time.sleep(0.3)
         arrived = ground.sinks[1].count - before

@@ -24,7 +24,7 @@ SUBTABLES = 8
 RULES = 100_000
 
 _MASKS = [
-    Match(in_port=1, ipv4_src=(0, prefix), udp_src=0, udp_dst=0).mask if exact else Match(in_port=1, ipv4_src=(0, prefix), udp_src=0).mask
+    Match(in_port=1, ipv4_src=(0, prefix), udp_src=0, **({"udp_dst": 0} if exact else {})).mask
     for prefix in (0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFC, 0xFFFFFFF8)
     for exact in (True, False)
 ]  # fmt: skip

@@ -45,8 +45,9 @@ class Flow:
         return ",".join(["udp", "in_port=1", *written, "actions=output:2"])
 
     def datapath(self) -> str:
-        """For ovs-dpctl, whose kernel module asks for some fields more than our text has."""
-        return format_match(self.match)
+        """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without."""
+        text = format_match(self.match)
+        return text if "eth(" in text else text.replace("eth_type(", "eth(),eth_type(")
 
 
 def spread(flows: int, masks: int, eth_src: str) -> list[Flow]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.measure import SUBJECT, Figure, Plan, compare, interleave
 from bench.rules import Flow, spread
 from bench.switches import OpenVswitch, Redirect, Vswitch
-from bench.testbed import ROOT, Bed, Pair
+from bench.testbed import ROOT, Bed, Pair, Senders
 from tests.lab import LabError, patience
 from vswitch.api import Datapath
 from vswitch.datapath.ebpf import bpf_syscall
@@ -71,7 +71,7 @@ class Filled(Vswitch):
 
 
 def flows(plan: Plan) -> Iterator[Figure]:
-    """A million megaflows beside a tenth of them: insertion, memory, finding them again; and lookups with all in use."""
+    """A million megaflows beside a tenth of them: insertion, memory, finding them; and lookups with all in use."""
     with Bed() as bed:
         bare = bed.pair(Redirect)
         full, tenth = ((switch, hosts) for switch, hosts in (bed.connect(partial(Filled, n)) for n in (MILLION, TENTH)))
@@ -90,7 +90,7 @@ def flows(plan: Plan) -> Iterator[Figure]:
         yield from compare(f"memory of the kernel, {MILLION:,} megaflows", "bytes/flow", kernel, subject)
 
         a, b = full[1]
-        pair = Pair(subject, full[0], a, b, bed.sink(b))
+        pair = Pair(subject, full[0], a, b, bed.sink(b), Senders(a, b))
         yield from _lookups(plan, pair, bare)
 
 

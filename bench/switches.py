@@ -20,7 +20,7 @@ from bench.testbed import Program
 from tests.lab import is_running, patience
 from vswitch.api import Datapath, Options
 from vswitch.base.errors import VswitchError
-from vswitch.datapath.ebpf import attach, bpf_syscall
+from vswitch.datapath.ebpf import bpf_syscall
 from vswitch.model.actions import Output
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule

@@ -21,19 +21,18 @@ from typing import Protocol, Self, TypeVar
 from pyroute2 import IPRoute
 
 from bench.rules import Flow
-from tests.lab import Host, Lab, patience, wait_until
+from tests.lab import Host, Lab, LabError, wait_until
 from vswitch.datapath.ebpf import attach
 from vswitch.datapath.ebpf.compile import SOURCE, compile_object
 from vswitch.datapath.ebpf.libbpf import ObjectFile
 from vswitch.datapath.ebpf.memory import SharedMap
 
-__all__ = ["BUILD", "ROOT", "Bed", "Pair", "Program", "Sender", "Sink", "Switch", "sender_cpu"]
+__all__ = ["BUILD", "ROOT", "Bed", "Pair", "Program", "Sender", "Senders", "Sink", "Switch", "sender_cpu"]
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 
 AnySwitch = TypeVar("AnySwitch", bound="Switch")
-
 
 
 class Switch(Protocol):
@@ -102,53 +101,67 @@ class Sink:
 
 
 class Sender:
-    """A running `bench.sender`, ready to start."""
+    """A `bench.sender` that waits to be started, any number of times."""
 
-    def __init__(self, source: Host, target: Host, *, pinned: bool = True, **options: float) -> None:
-        command = [sys.executable, "-m", "bench.sender", source.device]
+    def __init__(self, source: Host, target: Host, flows: int, pinned: bool) -> None:
+        command = [sys.executable, "-m", "bench.sender", source.device, f"--flows={flows}"]
         command += [f"--eth-src={source.mac}", f"--eth-dst={target.mac}"]
         command += [f"--cpu={sender_cpu()}"] if pinned else []
-        command += [f"--{name}={value}" for name, value in options.items()]
-        self._process = source.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=ROOT)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
+        process = source.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=ROOT)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
         if self._out.readline() != "ready\n":
-            raise RuntimeError(f"the sender in {source.name} did not start")
+            raise LabError(f"the sender in {source.name} did not start")
 
-    def start(self) -> None:
-        self._in.write("\n")
+    def start(self, seconds: float, *, rate: int = 0, limit: int = 0) -> None:
+        """Send for so long; at most `rate` packets/s and `limit` packets, if they are not 0."""
+        self._in.write(json.dumps({"seconds": seconds, "rate": rate, "limit": limit}) + "\n")
         self._in.flush()
 
     def finish(self) -> tuple[int, float]:
         """Wait for its end. Packets sent, and the seconds that it took."""
-        output, _ = self._process.communicate(timeout=120 * patience())
-        result = json.loads(output)
+        result = json.loads(self._out.readline())
         return result["sent"], result["seconds"]
+
+
+class Senders:
+    """The senders from one host to another, each kept for the next round."""
+
+    def __init__(self, source: Host, target: Host) -> None:
+        self._ends = source, target
+        self._known: dict[tuple[int, bool], Sender] = {}
+
+    def of(self, flows: int, *, pinned: bool = True) -> Sender:
+        """The one that sends so many flows, one packet of each in turn. `pinned`: on `sender_cpu`."""
+        if (flows, pinned) not in self._known:
+            self._known[flows, pinned] = Sender(*self._ends, flows, pinned)
+        return self._known[flows, pinned]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Hosts `a` and `b` on ports 1 and 2 of a switch (None: there is none); what `a` sends ends in `sink`."""
+    """Hosts `a` and `b` on ports 1 and 2 of a switch (None: there is none); what `a` sends to `b` ends in `sink`."""
 
     label: str
     switch: Switch | None
     a: Host
     b: Host
     sink: Sink
+    senders: Senders
 
     def install(self, flows: Sequence[Flow]) -> None:
         """Have exactly these rules for what `a` sends, if there is a switch that knows rules."""
         if self.switch is not None:
             self.switch.install(flows)
 
-    def packets_per_second(self, **options: float) -> float:
-        """What arrives while the sender sends (see bench.sender for `options`)."""
+    def packets_per_second(self, seconds: float, flows: int = 1) -> float:
+        """What arrives while the sender sends."""
+        sender = self.senders.of(flows)
         before = self.sink.count
-        sender = Sender(self.a, self.b, **options)
-        sender.start()
-        _, seconds = sender.finish()
-        return (self.sink.count - before) / seconds
+        sender.start(seconds)
+        _, took = sender.finish()
+        return (self.sink.count - before) / took
 
 
 class Bed:
@@ -192,7 +205,7 @@ class Bed:
         with place:
             switch, (a, b) = self.connect(make)
         wait_until(lambda: a.ping(b.ip, 1).received, f"{switch.label}: the hosts reach each other", 10)
-        return Pair(switch.label, switch, a, b, self.sink(b))
+        return Pair(switch.label, switch, a, b, self.sink(b), Senders(a, b))
 
     def pairs(self, *makes: Callable[[], Switch]) -> dict[str, Pair]:
         """A pair for each kind of switch, by its label."""
@@ -204,7 +217,7 @@ class Bed:
         a, b = self.hosts(2)
         sink = Sink(a.port)
         self._stack.callback(sink.close)
-        return Pair("no switch", None, a, b, sink)
+        return Pair("no switch", None, a, b, sink, Senders(a, b))
 
     def sink(self, host: Host) -> Sink:
         """Count and drop what the sender sends to this host."""

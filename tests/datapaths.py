@@ -49,6 +49,7 @@ __all__ = [
     "reach",
     "remove_all",
     "require_sound",
+    "said_by_child",
     "steps_of",
     "wait_until_gone",
 ]
@@ -293,12 +294,11 @@ class Controller:
     """A Python program in a process of its own, in the namespace of the thread: `code`, with everything of vswitch
     imported, `name` (its argument) and `done(what)`, which reports and waits for `go_on`."""
 
-    def __init__(self, name: str, code: str, *, user: int | None = None) -> None:
+    def __init__(self, name: str, code: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-c", _CONTROLLER + code, name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-            user=user, group=user, extra_groups=[] if user else None,
         )  # fmt: skip
         self.pid = self._process.pid
 
@@ -354,6 +354,17 @@ def _fork(operation: Callable[[], object], trace: Callable[..., Any] | None = No
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def said_by_child(operation: Callable[[], str]) -> str:
+    """What `operation` returns in another process, which may give up its privileges."""
+    reader, writer = os.pipe()
+    child = _fork(lambda: os.write(writer, operation().encode()))
+    os.close(writer)
+    with open(reader, encoding="utf-8") as output:  # noqa: PTH123 - a descriptor
+        said = output.read()
+    assert os.waitpid(child, 0)[1] == 0, "the operation itself failed"
+    return said
 
 
 def _counting(reached: Callable[[int], None]) -> Callable[..., Any]:

@@ -89,7 +89,8 @@ def test_demo_shows_both_ways_of_programming(runs: ExitStack) -> None:
         r'def learning_switch[^$]*curl http://10[.]0[.]0[.]2/ on h1 +"hello from h2"',
         r"Python was asked \d+ times, answered 4 times with a megaflow, and saved [\d,]+ upcalls",
         r"^ +3  h3 +[\d,]+ +[\d,]+ +[\d,]+ +[\d,]+ +\d+ +0$",
-        r"^ +[\d,]+ +[\d,]+  in_port\(1\),eth\([^)]*\) +3$",
+        r"^ +1 +[\d,]+ +[\d,]+  tcp\(dst=80\) +set\(eth\(dst=02:00:00:00:00:05\)\),5$",
+        r"^ +2 +[\d,]+ +[\d,]+  in_port\(1\),eth\([^)]*\) +3$",
         r"vswitch +Linux bridge +ratio\n +rules ahead +[\d.]+ +[\d.]+ +[\d.]+\n +rules when asked +[\d.]+",
     ):
         assert re.search(pattern, run.output, re.MULTILINE), f"{pattern}: {run.output}"

@@ -235,8 +235,7 @@ def test_idle_and_hard_timeouts(dp: Datapath, hosts: tuple[Host, Host]) -> None:
             time.sleep(0.1)
         assert [flow.match.fields()["udp_src"][0] for flow in sorted(dp.flows, key=repr)] == [1001, 1003]
         wait_until(lambda: dp.stats().flows == 1, "the idle one to go")
-    flow = dp.flows.get(Match(udp_src=1003))
-    assert flow.stats.packets == 8
+    assert dp.flows.get(Match(udp_src=1003)).stats.packets == 8
     with pytest.raises(NotFoundError):
         dp.flows.get(Match(udp_src=1001))
 

@@ -25,6 +25,7 @@ from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, attach_program, make_device
 from vswitch.datapath.ebpf.layout import COUNTERS
+from vswitch.datapath.ebpf.memory import release_views
 from vswitch.datapath.ebpf.ports import PortTable, take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.model.actions import Action, check_actions
@@ -156,18 +157,18 @@ class Datapath:
     def _take_over(cls, name: str, ports: Iterable[str], local: bool, wanted: dict[str, int]) -> Datapath:
         datapath = cls.open(name)
         datapath._created = True
-        added: list[int] = []
+        before = datapath.ports.names()
         try:
             for size, value in wanted.items():
                 if (has := getattr(datapath._options, size)) != rounded_size(size, value):
                     raise ConfigError(f"datapath {name} exists with {size} {has}, not {value}")
             if local and LOCAL_PORT not in datapath.ports:
-                added.append(datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False).number)
+                datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False)
             for device in ports:
                 if device not in datapath.ports:
-                    added.append(datapath.ports.add(device).number)
+                    datapath.ports.add(device)
         except BaseException:
-            for number in added:
+            for number in datapath.ports.names().keys() - before.keys():
                 datapath.ports.remove(number)
             datapath.close()
             raise
@@ -229,6 +230,8 @@ class Datapath:
             self._injector = None
         self._port_table.close()
         self._closed = True
+        release_views(self._flow_table, self._port_table, self.meters)
+        self._flow_table.arena.memory.release()
 
     def _close_upcalls(self) -> None:
         if self._upcalls is not None:
@@ -284,7 +287,7 @@ class Datapath:
 
     def execute(
         self,
-        packet: bytes,
+        packet: bytes | bytearray | memoryview,
         actions: Action | Iterable[Action] | None = None,
         *,
         in_port: int = 0,
@@ -295,13 +298,17 @@ class Datapath:
         self._state.need_control("execute")
         if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
             raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
+        if not isinstance(packet, bytes | bytearray | memoryview):
+            raise ConfigError(f"packet {packet!r} is no bytes")
         if not 14 <= len(packet) <= 65549:
             raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
         header = (offload or Offload()).header
+        if len(header) != len(Offload().header):
+            raise ConfigError(f"an offload of {len(header)} bytes, not {len(Offload().header)}")
         look = (in_port, 0, 0, 0, 0, 0, bytes(48))
         injector = self._the_injector()
         if actions is None:
-            injector.send(injector.entry(look), packet, header)
+            injector.send(injector.entry(look), bytes(packet), header)
             return
         listed = check_actions((actions,) if isinstance(actions, Action) else actions)
         if not listed:
@@ -309,7 +316,7 @@ class Datapath:
         arena = self._flow_table.arena
         word = arena.acquire_list(listed)
         try:
-            injector.send(injector.entry(look, word), packet, header)
+            injector.send(injector.entry(look, word), bytes(packet), header)
         finally:
             injector.forget(look, word)
             arena.release(word)

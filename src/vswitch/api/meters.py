@@ -48,7 +48,7 @@ class Meters:
             raise ConfigError(f"meter {number}: unit {unit!r} is neither kbps nor pktps")
         least = 1 if unit == "pktps" else 12.0
         burst = max(rate / 10, least) if burst is None else burst
-        if not 0 < burst <= 10**9:
+        if not isinstance(burst, int | float) or not 0 < burst <= 10**9:
             raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{10**9}")
         second = 10**9 << _SCALE
         per_packet = second // rate if unit == "pktps" else 0

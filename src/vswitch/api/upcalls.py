@@ -294,6 +294,7 @@ class Upcalls:
         self._gates.give_up()
         self._ports.set_quota(0)
         self._ring.close()
+        self._rings.release()
 
     @property
     def busy(self) -> bool:

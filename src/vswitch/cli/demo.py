@@ -31,7 +31,7 @@ from vswitch.cli.demo_show import Show
 from vswitch.cli.table import VSWITCH
 from vswitch.model.actions import Drop, Output, SetField
 from vswitch.model.match import Match
-from vswitch.model.megaflow import Rule
+from vswitch.model.megaflow import Megaflow, Rule
 from vswitch.text import format_actions, format_match
 
 __all__ = ["main"]
@@ -157,6 +157,7 @@ class Story:
         self._rounds = rounds
         self._with_bridge = with_bridge
         self._bridged: tuple[Host, Host] | None = None
+        self._taken: list[tuple[int, Megaflow]] = []
 
     def tell(self) -> None:
         """All of it."""
@@ -224,6 +225,7 @@ class Story:
         if stats.missed:
             raise DemoError(f"{stats.missed} packets matched no rule, although the rules are complete")
         show.say(f"{stats.hit:,} packets found their rule, none had to ask; no Python was involved.")
+        self._taken += [(1, flow) for flow in dp.flows]
         return measured
 
     # ---- part two
@@ -243,6 +245,7 @@ class Story:
             self._get(h1, f"http://{h2.ip}/", h2)
             measured = self._measure("rules when asked", h1, h3)
         self._say_who_asked(before, dp.stats())
+        self._taken += [(2, flow) for flow in dp.flows]
         return measured
 
     def _say_who_asked(self, before: DatapathStats, after: DatapathStats) -> None:
@@ -279,20 +282,20 @@ class Story:
     # ---- the end
 
     def _what_happened(self, measured: Sequence[Measured]) -> None:
-        show, dp = self._show, self._dp
+        show = self._show
         show.title("What happened")
         show.say("Ports, in both parts:")
         show.table(
             ("port", "host", "rx packets", "rx bytes", "tx packets", "tx bytes", "upcalls", "dropped"),
             [self._port_row(host) for host in self._hosts],
         )
-        show.say("Megaflows that the program installed:")
-        flows = sorted(dp.flows, key=lambda flow: -flow.stats.packets)
+        show.say("Megaflows that packets took:")
         show.table(
-            ("packets", "bytes", "match", "actions"),
+            ("part", "packets", "bytes", "match", "actions"),
             [
-                (flow.stats.packets, flow.stats.bytes, format_match(flow.match), format_actions(flow.actions))
-                for flow in flows
+                (part, flow.stats.packets, flow.stats.bytes, format_match(flow.match), format_actions(flow.actions))
+                for part, flow in self._taken
+                if flow.stats.packets
             ],
         )
         times = f"median of {self._rounds} runs of a second" if self._rounds > 1 else "one run of a second"
@@ -345,6 +348,7 @@ def answering(dp: Datapath) -> Iterator[None]:
         try:
             yield
         finally:
-            while not wait((running,), 0.05).done:
+            dp.stop()
+            while not wait((running,), 0.05).done:  # it had not begun when it was told so
                 dp.stop()
             running.result()

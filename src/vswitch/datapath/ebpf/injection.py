@@ -101,6 +101,7 @@ class Injector:
     def close(self) -> None:
         """No more packets."""
         self._socket.close()
+        self._injections.release()
 
     def entry(self, look: Look, list_word: int = 0) -> int:
         """The number of an entry that makes packets look so. `list_word`: an action word that is a list, or 0."""

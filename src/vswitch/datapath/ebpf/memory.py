@@ -19,7 +19,7 @@ import threading
 
 from vswitch.datapath.ebpf.bpf_syscall import map_info, raise_errno
 
-__all__ = ["RingBuffer", "SharedMap"]
+__all__ = ["RingBuffer", "SharedMap", "release_views"]
 
 # struct bpf_ringbuf_hdr: u32 length with two flags, u32 page offset; the record follows, padded to 8
 _HEADER_BYTES = 8
@@ -146,6 +146,15 @@ class RingBuffer:
         fence; taking a lock is one."""
         with self._fence:
             pass
+
+
+def release_views(*owners: object) -> None:
+    """Release the memoryviews among the attributes of these objects, which are of no use afterwards: while one view is
+    alive, the kernel keeps the whole map."""
+    for owner in owners:
+        for value in vars(owner).values():
+            if isinstance(value, memoryview):
+                value.release()
 
 
 def _map(fd: int, name: str, length: int, offset: int, writable: bool) -> mmap.mmap:

@@ -1,5 +1,4 @@
-"""The kernel's half of one datapath: maps and programs, pinned so that they outlive the process, and mapped into
-memory.
+"""The kernel's half of one datapath: maps and programs, pinned to outlive the process, and mapped into memory.
 
     /sys/fs/bpf/vswitch/NAME/maps/...       one pin for each map
                             /programs/...   vs_port, vs_inject, vs_control, vs_extract
