@@ -14,10 +14,12 @@ KERNEL_TESTS = $(wildcard tests/bpf tests/e2e)
 KERNEL_VM ?= $(wildcard ../shared/tools/kernel-vm)
 # What to run there: make test-kernel KERNEL_TEST_ARGS="tests/bpf -k 'parse or ipv6'"
 KERNEL_TEST_ARGS ?= -m "not slow" $(KERNEL_TESTS)
+# What to measure, of what `python -m bench --help` lists; all of it if empty.
+CASES ?=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup object generate format lint check test test-kernel slow interop bench bench-kernel demo wheel clean
+.PHONY: help setup object generate format lint check test test-kernel slow interop bench bench-kernel bench-objects demo wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,13 +45,18 @@ interop: object ## talk to other switches and controllers (root; installs Open v
 	scripts/setup interop
 	$(ROOT_PYTEST) tests/interop
 
-bench: object ## measure, side by side with Open vSwitch where it is the peer (root; installs it)
-	scripts/setup bench
-	$(ROOT_PYTHON) -m bench
+bench: object bench-objects ## measure beside Open vSwitch and others (root; installs it): make bench CASES="tcp udp"
+	$(ROOT_PYTHON) -m bench $(CASES)
 
-bench-kernel: object ## measure under the oldest kernel promised, where Open vSwitch's kernel module is the peer
+bench-kernel: object bench-objects ## the same under the oldest kernel promised, beside Open vSwitch's kernel module
 	@test -n "$(KERNEL_VM)" || { echo "bench-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
-	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) 'PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench'
+	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
+		'export LAB_PATIENCE=10 PYTHONDONTWRITEBYTECODE=1; $(PYTHON) -m bench.kernel $(CASES)'
+
+bench-objects:
+	@scripts/setup bench
+	@for name in redirect sink; do \
+		$(PYTHON) -m vswitch.datapath.ebpf.compile -I $(dir $(OBJECT))bpf -o build/$$name.bpf.o bench/$$name.bpf.c || exit 1; done
 
 wheel: setup ## build the wheel into dist/, with the eBPF object in it
 	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .

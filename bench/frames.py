@@ -41,7 +41,7 @@ def frames(first: int, count: int, eth_src: bytes, eth_dst: bytes) -> Iterator[b
 
 def _ipv4(source: int) -> bytes:
     header = struct.pack("!BBHHHBBHII", 0x45, 0, FRAME_BYTES - 14, 0, 0x4000, 64, 17, 0, source, TARGET)
-    total = sum(struct.unpack("!10H", header))
+    total: int = sum(struct.unpack("!10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     checksum = ~(total + (total >> 16)) & 0xFFFF
     return header[:10] + checksum.to_bytes(2, "big") + header[12:]

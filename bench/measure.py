@@ -8,6 +8,7 @@ within rounds. The figures themselves are good for this machine at this time; th
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -32,11 +33,6 @@ class Plan:
     rounds: int = 9
     seconds: float = 0.5
     open_vswitch: str = "netdev"
-
-    @property
-    def peer_name(self) -> str:
-        """What the table calls that Open vSwitch."""
-        return "Open vSwitch (user space)" if self.open_vswitch == "netdev" else "Open vSwitch (kernel module)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +84,12 @@ def compare(
 
 
 def write_figures(path: Path, figures: Iterable[Figure]) -> None:
-    """As JSON: a list of objects."""
+    """As JSON: a list of objects. The file belongs to whom the folder belongs, not to root."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [{name: _short(value) for name, value in asdict(figure).items()} for figure in figures]
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    owner = path.parent.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _short(value: object) -> object:
@@ -101,12 +99,7 @@ def _short(value: object) -> object:
 def print_table(figures: Sequence[Figure]) -> None:
     """On a terminal in colour, else as plain columns."""
     titles = ("case", "vswitch", "unit", "peer", "its", "ratio")
-    rows: list[tuple[str, ...]] = []
-    for f in figures:
-        again = bool(rows) and rows[-1][0] == f.case
-        rows.append((f.case, *(_number(f.value), f.unit), f.peer, _number(f.peer_value), _number(f.ratio)))
-        if again and sys.stdout.isatty():
-            rows[-1] = (f.case, "", "", *rows[-1][3:])
+    rows = [(f.case, _number(f.value), f.unit, f.peer, _number(f.peer_value), _number(f.ratio)) for f in figures]
     if sys.stdout.isatty():
         _print_rich(titles, rows)
         return
@@ -128,7 +121,7 @@ def _print_rich(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(title, justify="right" if column in (1, 4, 5) else "left")
     case = ""
     for row in rows:
-        table.add_row("" if row[0] == case else row[0], *row[1:])
+        table.add_row(*(("", "", "", *row[3:]) if row[0] == case else row))
         case = row[0]
     Console().print(table)
 

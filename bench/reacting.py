@@ -28,6 +28,8 @@ __all__ = ["fairness", "first", "upcalls"]
 
 FLOOD_RATE = round(300_000 / patience())
 """New flows/s offered: more than anybody handles, less than what leaves the sender's CPU no time for anything else."""
+OFFERED = 4
+"""For how many measurements' time: queues and tables must have time to fill."""
 BURST_FLOWS = 8000
 """Fewer than Open vSwitch begins to refuse (it starts with a limit of 10,000 megaflows and moves it as it sees fit)."""
 BURST_RATE = round(100_000 / patience())
@@ -58,8 +60,8 @@ class Reactive(Switch, Protocol):
 class Answering(Vswitch):
     """A datapath that `bench.reactive` answers for, in a process of its own."""
 
-    def __init__(self, label: str = SUBJECT, policy: str = "exact", **sizes: int) -> None:
-        super().__init__(label=label, **{"max_flows": _MAX_FLOWS, **sizes})
+    def __init__(self, label: str = SUBJECT, policy: str = "exact") -> None:
+        super().__init__(label=label, max_flows=_MAX_FLOWS)
         self._name = self.datapath.name
         self._policy = policy
 
@@ -107,7 +109,7 @@ class ReadingOpenVswitch(OpenVswitch):
         cpu_s, declined = self._cpu_s(), self._declined()
         yield answered
         answered.cpu_s = self._cpu_s() - cpu_s
-        time.sleep(1.1)  # its threads add up what they have counted once a second
+        time.sleep(2)  # its threads add up what they have counted once a second or so
         answered.declined = self._declined() - declined
         self.daemon.forget_megaflows()
         wait_until(lambda: not self.daemon.megaflows(), "Open vSwitch forgets its megaflows", 10)
@@ -165,7 +167,7 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
             bed, 2, Answering, partial(Answering, many, "classifier"), partial(Answering, several, "several-masks"),
             partial(ReadingOpenVswitch, plan.open_vswitch),
         )  # fmt: skip
-        runs = {name: partial(_offer, ground, plan.seconds) for name, ground in grounds.items()}
+        runs = {name: partial(_offer, ground, OFFERED * plan.seconds) for name, ground in grounds.items()}
         samples = interleave("new flows", plan.rounds, runs, str)
         for case, unit, member in (("new flows", "flows/s", "per_s"), ("new flows, CPU time of each", "us", "cpu_us")):
             figures = {name: [getattr(offered, member) for offered in each] for name, each in samples.items()}

@@ -49,7 +49,7 @@ def remove_leftovers() -> None:
 
 
 class Vswitch:
-    """vswitch with one rule for each of ports 1 and 2; `options` as Datapath.create() has them."""
+    """vswitch with one rule for each of ports 1 and 2; `sizes` as Datapath.create() has them."""
 
     label = "vswitch"
     takes_offloads = True
@@ -80,8 +80,10 @@ class Redirect:
     label = "bare bpf_redirect"
     takes_offloads = True
 
-    def connect(self, ports: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self._program = Program("redirect")
+
+    def connect(self, ports: Sequence[str]) -> None:
         other = self._program.object.map_fd("other_device")
         for here, there in (ports, reversed(ports)):
             key, value = (struct.pack("=I", socket.if_nametoindex(device)) for device in (here, there))
@@ -156,9 +158,11 @@ class OpenVswitchModule:
     label = "Open vSwitch (kernel module)"
     takes_offloads = True
 
-    def connect(self, ports: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self._name = new_name()
         _dpctl("add-dp", self._name)
+
+    def connect(self, ports: Sequence[str]) -> None:
         for number, port in enumerate(ports, 1):
             _dpctl("add-if", self._name, f"{port},port_no={number}")
         for here, there in ((1, 2), (2, 1)):

@@ -20,7 +20,7 @@ from vswitch import Datapath, Match, Miss, Output, PortChange, PortEvent, Rule
 IDLE_S = 30.0
 """A pair of addresses that is silent for so long is forgotten."""
 
-FRESH_S = 300.0
+FRESH_S = 60.0
 """After so long a busy pair asks again too, so a host that moved without a word is found again."""
 
 MAX_ADDRESSES = 65536

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
+from typing import Any
 
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
@@ -30,7 +31,18 @@ from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
-__all__ = ["random_packet"]
+from tests.lab import VNET_HEADER
+from vswitch import Key
+from vswitch.fields.registry import ICMP as ICMP_NUMBER
+from vswitch.fields.registry import IPV4 as IPV4_TYPE
+from vswitch.fields.registry import IPV6 as IPV6_TYPE
+from vswitch.fields.registry import SCTP as SCTP_NUMBER
+from vswitch.fields.registry import UDP as UDP_NUMBER
+from vswitch.packet.checksum import crc32c, internet_checksum
+from vswitch.packet.code_points import AUTHENTICATION, FRAGMENT, ROUTING
+from vswitch.packet.parse import headers, parse
+
+__all__ = ["PLACES", "left_to_the_card", "random_packet", "rewritten", "wrong_checksums"]
 
 
 def _mac(chance: Random) -> str:
@@ -178,3 +190,135 @@ def random_packet(chance: Random) -> Packet:
     if network is _other:
         packet.lastlayer().type = chance.choice((0x0600, 0x88CC, 0x9000, 0xFFFF))
     return packet / inside
+
+
+def left_to_the_card(header: bytes) -> tuple[int, int, int, int, int]:
+    """What a virtio_net_hdr says beside hdr_len, which is but a hint: flags, kind and size of segments, where the
+    checksum begins and where in there it lies."""
+    flags, kind, _, size, start, offset = VNET_HEADER.unpack(header)
+    return flags, kind, size, start, offset
+
+
+def wrong_checksums(frame: bytes) -> list[str]:
+    """The checksums of a frame that are not right, of those that can be told: of whole packets, and not behind a
+    routing header that is not at its end."""
+    found, key = headers(frame), Key(parse(frame))
+    if found.l3 is None or key.eth_type not in (IPV4_TYPE, IPV6_TYPE):
+        return []
+    wrong, l3 = [], found.l3
+    if key.eth_type == IPV4_TYPE:
+        end = l3 + int.from_bytes(frame[l3 + 2 : l3 + 4], "big")
+        addresses = frame[l3 + 12 : l3 + 20]
+        if internet_checksum(frame[l3 : l3 + (frame[l3] & 15) * 4]):
+            wrong.append("IPv4")
+    else:
+        end = l3 + 40 + int.from_bytes(frame[l3 + 4 : l3 + 6], "big")
+        addresses = frame[l3 + 8 : l3 + 40]
+    if found.l4 is None or key.ip_frag or end > len(frame) or _is_routed(frame, l3, found.l4):
+        return wrong
+    segment = frame[found.l4 : end]
+    if key.ip_proto == SCTP_NUMBER:
+        if crc32c(segment[:8] + bytes(4) + segment[12:]).to_bytes(4, "little") != segment[8:12]:
+            wrong.append("SCTP")
+    elif key.ip_proto == ICMP_NUMBER:
+        if internet_checksum(segment):
+            wrong.append("ICMP")
+    elif key.ip_proto != UDP_NUMBER or segment[6:8] != b"\0\0":
+        pseudo = addresses + len(segment).to_bytes(4, "big") + key.ip_proto.to_bytes(4, "big")
+        if internet_checksum(pseudo + segment):
+            wrong.append(f"protocol {key.ip_proto}")
+    return wrong
+
+
+def _is_routed(frame: bytes, l3: int, l4: int) -> bool:
+    """Whether there is an IPv6 routing header with segments left, so that the last destination is another."""
+    at, number = l3 + 40, frame[l3 + 6]
+    if frame[l3] >> 4 != 6:
+        return False
+    while at < l4:
+        if number == ROUTING and frame[at + 3]:
+            return True
+        size = (
+            8
+            if number == FRAGMENT
+            else 4 * (frame[at + 1] + 2)
+            if number == AUTHENTICATION
+            else 8 * (frame[at + 1] + 1)
+        )
+        number, at = frame[at], at + size
+    return False
+
+
+# --- set-field, as scapy does it
+
+_ICMPV6 = (ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6ND_NA)
+
+PLACES: dict[str, list[tuple[type[Packet], str, int]]] = {
+    "eth_dst": [(Ether, "dst", 0), (Dot3, "dst", 0)],
+    "eth_src": [(Ether, "src", 0), (Dot3, "src", 0)],
+    "vlan_vid": [(Dot1AD, "vlan", 0), (Dot1Q, "vlan", 0)],
+    "vlan_pcp": [(Dot1AD, "prio", 0), (Dot1Q, "prio", 0)],
+    "ipv4_src": [(IP, "src", 0)],
+    "ipv4_dst": [(IP, "dst", 0)],
+    "ipv6_src": [(IPv6, "src", 0)],
+    "ipv6_dst": [(IPv6, "dst", 0)],
+    "ipv6_label": [(IPv6, "fl", 0)],
+    "ip_tos": [(IP, "tos", 0), (IPv6, "tc", 0)],
+    "ip_dscp": [(IP, "tos", 2), (IPv6, "tc", 2)],
+    "ip_ecn": [(IP, "tos", 0), (IPv6, "tc", 0)],
+    "ip_ttl": [(IP, "ttl", 0), (IPv6, "hlim", 0)],
+    "tcp_src": [(TCP, "sport", 0)],
+    "tcp_dst": [(TCP, "dport", 0)],
+    "udp_src": [(UDP, "sport", 0)],
+    "udp_dst": [(UDP, "dport", 0)],
+    "sctp_src": [(SCTP, "sport", 0)],
+    "sctp_dst": [(SCTP, "dport", 0)],
+    "icmpv4_type": [(ICMP, "type", 0)],
+    "icmpv4_code": [(ICMP, "code", 0)],
+    "icmpv6_type": [(layer, "type", 0) for layer in _ICMPV6],
+    "icmpv6_code": [(layer, "code", 0) for layer in _ICMPV6],
+    "arp_op": [(ARP, "op", 0)],
+    "arp_spa": [(ARP, "psrc", 0)],
+    "arp_tpa": [(ARP, "pdst", 0)],
+    "arp_sha": [(ARP, "hwsrc", 0)],
+    "arp_tha": [(ARP, "hwdst", 0)],
+    "nd_target": [(ICMPv6ND_NS, "tgt", 0), (ICMPv6ND_NA, "tgt", 0)],
+    "nd_sll": [(ICMPv6NDOptSrcLLAddr, "lladdr", 0)],
+    "nd_tll": [(ICMPv6NDOptDstLLAddr, "lladdr", 0)],
+    "mpls_label": [(MPLS, "label", 0)],
+    "mpls_tc": [(MPLS, "cos", 0)],
+    "mpls_bos": [(MPLS, "s", 0)],
+    "mpls_ttl": [(MPLS, "ttl", 0)],
+}
+"""Where scapy has a settable field, and how many bits above it there are part of something else: layer, attribute,
+shift. The first of them that a packet has counts."""
+
+
+def _to_int(value: Any) -> int:
+    if not isinstance(value, str):
+        return int(value)
+    if value.count(":") == 5 and "::" not in value:
+        return int(value.replace(":", ""), 16)
+    return int(IPv6Address(value) if ":" in value else IPv4Address(value))
+
+
+def _like(old: Any, value: int) -> Any:
+    """`value` as scapy writes it where `old` stood."""
+    if not isinstance(old, str):
+        return value
+    if old.count(":") == 5 and "::" not in old:
+        return value.to_bytes(6, "big").hex(":")
+    return str(IPv6Address(value) if ":" in old else IPv4Address(value))
+
+
+def rewritten(packet: Packet, name: str, value: int, mask: int) -> Packet:
+    """A copy with the field set, its checksums still to be made."""
+    copy = packet.copy()
+    for layer, attribute, shift in PLACES[name]:
+        if layer not in copy:
+            continue
+        found = copy[layer]
+        old = getattr(found, attribute)
+        setattr(found, attribute, _like(old, _to_int(old) & ~(mask << shift) | value << shift))
+        break
+    return copy

@@ -78,9 +78,10 @@ class Rig:
             capture.clear()
             capture.headers.clear()
 
-    def captured(self, port: int, count: int = 0, timeout_s: float = 2.0) -> Frames:
-        """What came out of the port since `forget`, when it is at least `count` frames and no more come."""
-        return self._captures[port - 1].wait_for(count, timeout_s).settle(0.01)
+    def captured(self, port: int, count: int = 0, timeout_s: float = 2.0, quiet_s: float = 0.01) -> Frames:
+        """What came out of the port since `forget`, when it is at least `count` frames and none has come for
+        `quiet_s`."""
+        return self._captures[port - 1].wait_for(count, timeout_s).settle(quiet_s)
 
     def frames(self, port: int, count: int = 0) -> list[bytes]:
         """The same, as a plain list."""

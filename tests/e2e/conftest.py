@@ -8,6 +8,7 @@ import pytest
 
 from tests.datapaths import MECHANISMS, connect, remove_all
 from tests.lab import Host, Lab
+from tests.rig import Rig
 from vswitch import Datapath
 from vswitch.datapath.ebpf import bpf_syscall
 
@@ -41,3 +42,17 @@ def dp(name: str, hosts: tuple[Host, Host, Host]) -> Iterator[Datapath]:
     with Datapath.create(name, ports=[host.port for host in hosts[:2]], local=False) as datapath:
         connect(datapath, 1, 2)
         yield datapath
+
+
+@pytest.fixture(scope="module")
+def shared_rig() -> Iterator[Rig]:
+    """For the tests of actions: three hosts around one datapath, whose counters go on from test to test."""
+    with Rig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Rig:
+    """The same, without megaflows."""
+    shared_rig.clear()
+    return shared_rig

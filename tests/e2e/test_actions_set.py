@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -33,85 +32,13 @@ from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
+from tests.frames import PLACES, rewritten
 from tests.rig import Rig
 from vswitch import Output, SetField
 from vswitch.fields import FIELDS
 
 ELSEWHERE = {"skb_mark", "skb_priority", *(name for name in FIELDS if name.startswith("tun_"))}
 SETTABLE = [field for field in FIELDS.values() if field.settable and field.name not in ELSEWHERE]
-
-# --- the oracle: where scapy has a field, and how far it is shifted there
-
-_ICMPV6 = (ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6ND_NA)
-
-PLACES: dict[str, list[tuple[type[Packet], str, int]]] = {
-    "eth_dst": [(Ether, "dst", 0), (Dot3, "dst", 0)],
-    "eth_src": [(Ether, "src", 0), (Dot3, "src", 0)],
-    "vlan_vid": [(Dot1AD, "vlan", 0), (Dot1Q, "vlan", 0)],
-    "vlan_pcp": [(Dot1AD, "prio", 0), (Dot1Q, "prio", 0)],
-    "ipv4_src": [(IP, "src", 0)],
-    "ipv4_dst": [(IP, "dst", 0)],
-    "ipv6_src": [(IPv6, "src", 0)],
-    "ipv6_dst": [(IPv6, "dst", 0)],
-    "ipv6_label": [(IPv6, "fl", 0)],
-    "ip_tos": [(IP, "tos", 0), (IPv6, "tc", 0)],
-    "ip_dscp": [(IP, "tos", 2), (IPv6, "tc", 2)],
-    "ip_ecn": [(IP, "tos", 0), (IPv6, "tc", 0)],
-    "ip_ttl": [(IP, "ttl", 0), (IPv6, "hlim", 0)],
-    "tcp_src": [(TCP, "sport", 0)],
-    "tcp_dst": [(TCP, "dport", 0)],
-    "udp_src": [(UDP, "sport", 0)],
-    "udp_dst": [(UDP, "dport", 0)],
-    "sctp_src": [(SCTP, "sport", 0)],
-    "sctp_dst": [(SCTP, "dport", 0)],
-    "icmpv4_type": [(ICMP, "type", 0)],
-    "icmpv4_code": [(ICMP, "code", 0)],
-    "icmpv6_type": [(layer, "type", 0) for layer in _ICMPV6],
-    "icmpv6_code": [(layer, "code", 0) for layer in _ICMPV6],
-    "arp_op": [(ARP, "op", 0)],
-    "arp_spa": [(ARP, "psrc", 0)],
-    "arp_tpa": [(ARP, "pdst", 0)],
-    "arp_sha": [(ARP, "hwsrc", 0)],
-    "arp_tha": [(ARP, "hwdst", 0)],
-    "nd_target": [(ICMPv6ND_NS, "tgt", 0), (ICMPv6ND_NA, "tgt", 0)],
-    "nd_sll": [(ICMPv6NDOptSrcLLAddr, "lladdr", 0)],
-    "nd_tll": [(ICMPv6NDOptDstLLAddr, "lladdr", 0)],
-    "mpls_label": [(MPLS, "label", 0)],
-    "mpls_tc": [(MPLS, "cos", 0)],
-    "mpls_bos": [(MPLS, "s", 0)],
-    "mpls_ttl": [(MPLS, "ttl", 0)],
-}
-
-
-def to_int(value: Any) -> int:
-    if not isinstance(value, str):
-        return int(value)
-    if value.count(":") == 5 and "::" not in value:
-        return int(value.replace(":", ""), 16)
-    return int(IPv6Address(value) if ":" in value else IPv4Address(value))
-
-
-def like(old: Any, value: int) -> Any:
-    """`value` as scapy writes it where `old` stood."""
-    if not isinstance(old, str):
-        return value
-    if old.count(":") == 5 and "::" not in old:
-        return value.to_bytes(6, "big").hex(":")
-    return str(IPv6Address(value) if ":" in old else IPv4Address(value))
-
-
-def rewritten(packet: Packet, name: str, value: int, mask: int) -> Packet:
-    """A copy with the field set, its checksums still to be made."""
-    copy = packet.copy()
-    for layer, attribute, shift in PLACES[name]:
-        if layer not in copy:
-            continue
-        found = copy[layer]
-        old = getattr(found, attribute)
-        setattr(found, attribute, like(old, to_int(old) & ~(mask << shift) | value << shift))
-        break
-    return copy
-
 
 # --- the packets
 
@@ -248,3 +175,48 @@ def test_set(rig: Rig, name: str) -> None:
             assert frame.hex() == expected.hex(), f"{case}: {name}={value:#x}/{mask:#x}"
             changed += expected != sample.cut(sample.packet)
     assert changed, f"no sample has {name}"
+
+
+# --- headers that are not all there, and what cannot be done rightly
+
+CUT: list[tuple[str, bytes, list[str]]] = [
+    ("TCP of 19 bytes", bytes(ether() / ip4() / SEGMENT)[: 34 + 19], ["tcp_src", "tcp_dst"]),
+    ("UDP of 7 bytes", bytes(ether() / ip4() / DATAGRAM)[: 34 + 7], ["udp_src", "udp_dst"]),
+    ("SCTP of 11 bytes", bytes(ether() / ip4() / CHUNKS)[: 34 + 11], ["sctp_src", "sctp_dst"]),
+    ("ICMP of 7 bytes", bytes(ether() / ip4() / ICMP() / DATA)[: 34 + 7], ["icmpv4_type", "icmpv4_code"]),
+    ("ICMPv6 of 7 bytes", bytes(ether() / ip6() / SOLICITATION)[: 54 + 7], ["icmpv6_type", "icmpv6_code"]),
+    ("ND of 23 bytes", bytes(ether() / ip6() / SOLICITATION)[: 54 + 23], ["nd_target", "nd_sll"]),
+    ("ND with code 1", bytes(ether() / ip6() / ICMPv6ND_NS(code=1) / SOLICITATION[1]), ["nd_target", "nd_sll"]),
+    ("ND option of 7 bytes", bytes(ether() / ip6() / SOLICITATION)[:-1], ["nd_sll"]),
+    ("ARP of 27 bytes", bytes(ether() / ARP())[:-1], ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"]),
+    ("ARP of another kind", bytes(ether() / ARP(hwtype=6)), ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"]),
+    ("IPv4 of 19 bytes", bytes(ether() / ip4())[:-1], ["ipv4_src", "ip_tos", "ip_ttl"]),
+    ("IPv4 of version 5", bytes(ether() / ip4(version=5)), ["ipv4_src", "ip_tos", "ip_ttl"]),
+    ("IPv6 of 39 bytes", bytes(ether() / ip6())[:-1], ["ipv6_src", "ipv6_label", "ip_tos", "ip_ttl"]),
+    ("MPLS of 3 bytes", bytes(ether(type=0x8847) / b"abc"), ["mpls_label", "mpls_ttl"]),
+]
+
+
+@pytest.mark.parametrize(("frame", "names"), [pytest.param(frame, names, id=name) for name, frame, names in CUT])
+def test_a_header_that_the_parser_does_not_read_is_left_alone(rig: Rig, frame: bytes, names: list[str]) -> None:
+    actions = [SetField(name, next(values(name))[0]) for name in names]
+    assert rig.through([frame], [*actions, Output(2)]) == [frame]
+
+
+FAR = IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(124))])  # two of them leave no room in the view
+NINE = [IPv6ExtHdrHopByHop()] * 9
+UNFIT: list[tuple[str, bytes, str]] = [
+    ("SCTP fragment", fragment_of(0)(ether() / ip4() / SCTP(sport=5, dport=6) / LONG), "sctp_dst"),
+    ("address before a far TCP", bytes(chain(ether(), ip6(), FAR, FAR, SEGMENT)), "ipv6_src"),
+    ("address before too many headers", bytes(chain(ether(), ip6(), *NINE, SEGMENT)), "ipv6_dst"),
+]
+
+
+@pytest.mark.parametrize(("frame", "name"), [pytest.param(frame, field, id=name) for name, frame, field in UNFIT])
+def test_what_would_leave_a_wrong_checksum_is_refused_and_counted(rig: Rig, frame: bytes, name: str) -> None:
+    """The CRC of a fragmented SCTP packet, and an L4 checksum that lies out of view."""
+    with rig.dropping() as dropped:
+        assert rig.through([frame], [SetField(name, 5), Output(2)], count=0) == []
+    assert dropped == {"action_failed": 1}
+    (came,) = rig.through([frame], [SetField("eth_src", 5), SetField("ip_ttl", 9), Output(2)])
+    assert came[14 + 8 if name == "sctp_dst" else 14 + 7] == 9

@@ -19,7 +19,7 @@ from rich.console import Console
 from tests.lab import is_running, patience, wait_until
 from vswitch import Datapath, KernelError
 from vswitch.cli import demo
-from vswitch.cli.demo import Interrupted, Interrupts
+from vswitch.cli.demo import Interrupted, Interrupts, Story
 from vswitch.cli.demo_lab import DemoError, Host, Lab
 from vswitch.cli.demo_show import Show
 
@@ -109,7 +109,6 @@ def test_demos_run_side_by_side(runs: ExitStack) -> None:
     ("number", "moment"),
     [
         (signal.SIGINT, "A switch with 5 hosts"),
-        (signal.SIGHUP, "ping h1 to h2"),
         (signal.SIGTERM, "curl http://10.0.0.2/ on h1"),
         (signal.SIGINT, "2. A Python program"),
     ],
@@ -124,7 +123,8 @@ def test_interrupted_demo_cleans_up(runs: ExitStack, number: signal.Signals, mom
     assert run.left() == []
 
 
-def test_second_interrupt_does_not_disturb_the_clean_up() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_second_interrupt_does_not_disturb_the_clean_up(number: signal.Signals) -> None:
     cleaned = []
 
     def clean() -> None:
@@ -134,12 +134,12 @@ def test_second_interrupt_does_not_disturb_the_clean_up() -> None:
     def work() -> None:
         with Interrupts(), ExitStack() as stack:
             stack.callback(clean)
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
 
     with pytest.raises(Interrupted) as end:
         work()
     assert cleaned == ["all"]
-    assert end.value.signal == signal.SIGTERM
+    assert end.value.signal == number
 
 
 def test_interrupt_during_the_clean_up_does_not_disturb_it() -> None:
@@ -211,11 +211,15 @@ def test_kernel_without_bridge_leaves_it_out(
     def no_bridge(self: Lab, name: str, *hosts: Host) -> None:
         raise KernelError("this kernel does not make devices of kind bridge")
 
+    def enough(self: Story) -> None:
+        raise DemoError("enough")
+
     monkeypatch.setattr(Lab, "bridge", no_bridge)
-    assert demo.main(["--fast"]) == 0
-    output = capsys.readouterr().out
-    assert "There is no bridge to compare with: this kernel does not make devices of kind bridge." in output
-    assert "vswitch  Linux bridge" not in output
+    monkeypatch.setattr(Story, "_rules_ahead", enough)
+    assert demo.main(["--fast"]) == 1
+    told = capsys.readouterr()
+    assert "There is no bridge to compare with: this kernel does not make devices of kind bridge.\n" in told.out
+    assert told.err == "vswitch demo: enough\n"
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

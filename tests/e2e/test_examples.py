@@ -211,7 +211,7 @@ def test_static_topology_never_asks(lab: Lab, containers: list[Host], start: Sta
     h1.send(build.ethernet(NOBODY, 1, EXPERIMENTAL, bytes(46)))
     h3.iperf3_server()
     assert h2.iperf3(h3.ip) > 0
-    wait_until(lambda: program.port_stats(h1).drops == {"explicit": 1}, "a frame to nobody is dropped")
+    wait_until(lambda: program.port_stats(h1).drops.get("explicit") == 1, "a frame to nobody is dropped")
     stats = program.stats()
     assert (stats.missed, stats.upcalls, stats.lost) == (0, 0, 0)
     assert f"{stats.hit} packets found their rule, 0 did not, 0 asked Python" in program.interrupt()
@@ -276,7 +276,7 @@ def test_arp_responder_lets_nothing_else_up(lab: Lab, start: Starter) -> None:
     assert h1.curl(h2.serve_http()) == "hello from h2\n"
     assert h1.iperf3(h2.ip) > 0
     h1.send(build.ethernet(NOBODY, 1, EXPERIMENTAL, bytes(46)))
-    wait_until(lambda: program.port_stats(h1).drops == {"explicit": 1}, "a frame to nobody is dropped")
+    wait_until(lambda: program.port_stats(h1).drops.get("explicit") == 1, "a frame to nobody is dropped")
     assert program.port_stats(h1).upcalls == asked
     assert program.stats().missed == 0
 

@@ -23,7 +23,7 @@ from tests.datapaths import (
     require_sound,
     steps_of,
 )
-from tests.lab import Host, wait_until
+from tests.lab import Host, patience, wait_until
 from vswitch import (
     Clone,
     Datapath,
@@ -60,15 +60,16 @@ def test_killing_the_controller_loses_no_packet_and_another_one_takes_over(
     }
     with Controller(name, CONTROLLER) as controller:
         controller.wait_for()
-        with pinging(hosts[0], hosts[1].ip) as ping:
-            time.sleep(0.3)
+        with pinging(hosts[0], hosts[1].ip) as ping, Datapath.open(name, control=False) as reader:
+            wait_until(lambda: reader.ports.stats(1).rx_packets > 100, "the ping runs")
             controller.kill()
-            time.sleep(0.3)
+            replies = reader.flows.get(Match(in_port=2), 7).stats.packets
+            wait_until(lambda: reader.ports.stats(1).rx_packets > replies + 100, "the ping goes on")
             with Datapath.open(name) as dp:
                 assert {flow.rule for flow in dp.flows} == rules
-                assert all(flow.stats.packets > 200 for flow in dp.flows if flow.priority == 7)
+                assert dp.flows.get(Match(in_port=2), 7).stats.packets > replies > 90
                 assert dp.ports.names() == {1: "h1-port", 2: "h2-port", 3: "h3-port"}
-                assert dp.ports.stats(1).rx_packets > 200
+                assert dp.ports.stats(1).rx_packets > replies
                 assert dp.meters.list() == [MeterInfo(5, 1000, "kbps", 64.0)]
                 assert dp.ports.events() == []
                 dp.flows.put(Match(in_port=1), (Output(2), Output(3)))
@@ -77,7 +78,7 @@ def test_killing_the_controller_loses_no_packet_and_another_one_takes_over(
             with Datapath.open(name) as dp:
                 assert dp.flows.get(Match(in_port=1)).actions == (Output(2), Output(3))
                 require_sound(dp)
-        assert ping.sent > 500
+        assert ping.sent > 200
         assert ping.lost == ()
 
 
@@ -98,7 +99,7 @@ def test_reactive_program_that_is_killed_is_followed_by_another(name: str, hosts
         controller.wait_for()
         controller.go_on()
         assert reach(h1, h2)
-        time.sleep(0.2)  # what keeps packets in order behind the first may take 0.1 s
+        time.sleep(0.2 * patience())  # what keeps packets in order behind the first may take 0.1 s
         controller.kill()
     assert reach(h1, h2)
     for number in range(50):  # nobody answers these, and nobody will

@@ -123,6 +123,17 @@ def _op(code: int, *, a8: int = 0, a16: int = 0, a32: int = 0, value: int = 0, m
 
 
 def _set_ops(action: SetField) -> list[bytes]:
+    """The ops of one set-field that is no tunnel's."""
+    if action.name in ("skb_mark", "skb_priority"):
+        code = OpCode.SET_MARK if action.name == "skb_mark" else OpCode.SET_PRIORITY
+        return [_op(code, value=action.value, mask=action.mask)]
+    if action.name.startswith("vlan_"):
+        shift = FIELDS[action.name].shift
+        return [_op(OpCode.SET_VLAN, value=action.value << shift, mask=action.mask << shift)]
+    return _packet_ops(action)
+
+
+def _packet_ops(action: SetField) -> list[bytes]:
     """Windows of 4 bytes at offsets that are a multiple of 2, so that one sum over old and new gives the change of
     every Internet checksum over them. An address behind an odd word (ARP) takes two windows."""
     view = FIELDS[action.name]
@@ -151,29 +162,47 @@ def _swapped(word: int) -> int:
     return int.from_bytes(word.to_bytes(4, "big"), "little")
 
 
-def _vlan_op(action: SetField) -> bytes:
-    shift = FIELDS[action.name].shift
-    return _op(OpCode.SET_VLAN, value=action.value << shift, mask=action.mask << shift)
+_Tunnel = dict[str, int]
+"""The tunnel fields that the list has set so far."""
+
+_TUNNEL_DEFAULTS: _Tunnel = {"tun_ttl": 64, "tun_flags": 1 << TUNNEL_FLAGS.index("key")}
+_OTHER_FAMILY = {"tun_src": "tun_ipv6_", "tun_dst": "tun_ipv6_", "tun_ipv6_src": "tun_", "tun_ipv6_dst": "tun_"}
 
 
-def _tunnel_ops(actions: list[SetField]) -> list[bytes]:
-    """All tunnel fields set in a row make one op: the kernel takes the whole tunnel key at once."""
-    given = {action.name: action.value for action in actions}
-    flags = given.get("tun_flags", 1 << TUNNEL_FLAGS.index("key"))
-    ipv6 = "tun_ipv6_dst" in given or "tun_ipv6_src" in given
+def _set_tunnel(tunnel: _Tunnel, action: SetField) -> _Tunnel:
+    """The tunnel fields after one more is set; an address of one family takes those of the other away."""
+    after = {**tunnel, action.name: tunnel.get(action.name, 0) & ~action.mask | action.value}
+    if action.name in _OTHER_FAMILY:
+        for end in ("src", "dst"):
+            after.pop(_OTHER_FAMILY[action.name] + end, None)
+    return after
+
+
+def _tunnel_ops(tunnel: _Tunnel) -> list[bytes]:
+    """The kernel takes the whole tunnel key at once, so all tunnel fields set in a row make one op."""
+    ipv6 = "tun_ipv6_dst" in tunnel or "tun_ipv6_src" in tunnel
     op = _op(
         OpCode.SET_TUNNEL,
-        a8=given.get("tun_tos", 0),
-        a16=given.get("tun_ttl", 64) | (flags & 0xFF) << 8,
-        a32=0 if ipv6 else _swapped(given.get("tun_src", 0)),
-        value=given.get("tun_id", 0),
-        mask=0 if ipv6 else _swapped(given.get("tun_dst", 0)),
+        a8=tunnel.get("tun_tos", 0),
+        a16=tunnel["tun_ttl"] | (tunnel["tun_flags"] & 0xFF) << 8,
+        a32=0 if ipv6 else _swapped(tunnel.get("tun_src", 0)),
+        value=tunnel.get("tun_id", 0),
+        mask=0 if ipv6 else _swapped(tunnel.get("tun_dst", 0)),
         extra=int(ipv6),
     )
     if not ipv6:
         return [op]
-    addresses = given.get("tun_ipv6_src", 0).to_bytes(16, "big") + given.get("tun_ipv6_dst", 0).to_bytes(16, "big")
+    addresses = tunnel.get("tun_ipv6_src", 0).to_bytes(16, "big") + tunnel.get("tun_ipv6_dst", 0).to_bytes(16, "big")
     return [op, addresses]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nesting:
+    """An op that refers to other lists: its members without these, the lists by member, and what they begin with."""
+
+    members: dict[str, int]
+    lists: dict[str, tuple[Action, ...]]
+    tunnel: _Tunnel
 
 
 class _Block:
@@ -183,9 +212,9 @@ class _Block:
         self.at = at
         self.ops: list[bytes] = []
 
-    def place(self, actions: tuple[Action, ...]) -> int:
+    def place(self, actions: tuple[Action, ...], tunnel: _Tunnel = _TUNNEL_DEFAULTS) -> int:
         """Append a list (its nested lists behind it); where it begins | its length << 32."""
-        ops = list(_flatten(actions))
+        ops = list(_flatten(actions, tunnel))
         if len(ops) > MAX_STEPS:
             raise LimitError(f"actions compile to {len(ops)} steps, more than {MAX_STEPS}")
         begin = len(self.ops)
@@ -194,24 +223,22 @@ class _Block:
             if isinstance(op, bytes):
                 self.ops[begin + place] = op
             else:
-                members, lists = op
-                placed = {name: self.place(nested) for name, nested in lists.items()}
-                self.ops[begin + place] = _op(members.pop("code"), **members, **placed)
+                placed = {name: self.place(nested, op.tunnel) for name, nested in op.lists.items()}
+                self.ops[begin + place] = _op(**op.members, **placed)
         return (self.at + begin) | len(ops) << 32
 
 
-_Nesting = tuple[dict[str, int], dict[str, tuple[Action, ...]]]
-"""Members of an op, and lists that it is to refer to."""
-
-
-def _flatten(actions: tuple[Action, ...]) -> Iterator[bytes | _Nesting]:  # noqa: C901 - a table of all actions
+def _flatten(actions: tuple[Action, ...], tunnel: _Tunnel) -> Iterator[bytes | _Nesting]:  # noqa: C901 - a table
     """One op, or what one is made from when its nested lists have places, after another."""
     longest = 0
-    tunnel: list[SetField] = []
+    pending = False  # tunnel fields that no op has set yet
     for action in actions:
-        if tunnel and not (isinstance(action, SetField) and action.name.startswith("tun_")):
+        if isinstance(action, SetField) and action.name.startswith("tun_"):
+            tunnel, pending = _set_tunnel(tunnel, action), True
+            continue
+        if pending:
             yield from _tunnel_ops(tunnel)
-            tunnel = []
+            pending = False
         match action:
             case Output(port):
                 yield _op(OpCode.OUTPUT, a32=port, extra=longest)
@@ -224,16 +251,8 @@ def _flatten(actions: tuple[Action, ...]) -> Iterator[bytes | _Nesting]:  # noqa
                 longest = length
             case Drop(reason):
                 yield _op(OpCode.DROP, a8=reason)
-            case SetField(name, value, mask):
-                if name.startswith("tun_"):
-                    tunnel.append(action)
-                elif name in ("skb_mark", "skb_priority"):
-                    code = OpCode.SET_MARK if name == "skb_mark" else OpCode.SET_PRIORITY
-                    yield _op(code, value=value, mask=mask)
-                elif name.startswith("vlan_"):
-                    yield _vlan_op(action)
-                else:
-                    yield from _set_ops(action)
+            case SetField():
+                yield from _set_ops(action)
             case PushVlan(vid, pcp, tpid):
                 yield _op(OpCode.PUSH_VLAN, a16=tpid, a32=vid | pcp << 13)
             case PopVlan():
@@ -243,21 +262,20 @@ def _flatten(actions: tuple[Action, ...]) -> Iterator[bytes | _Nesting]:  # noqa
             case PopMpls(ethertype):
                 yield _op(OpCode.POP_MPLS, a16=ethertype)
             case DecTtl(exceeded):
-                yield {"code": OpCode.DEC_TTL}, {"value": exceeded}
+                yield _Nesting({"code": OpCode.DEC_TTL}, {"value": exceeded}, tunnel)
             case Recirculate(number):
                 yield _op(OpCode.RECIRCULATE, a32=number)
             case Hash(seed):
                 yield _op(OpCode.HASH, a32=seed)
             case Sample(probability, nested):
-                yield {"code": OpCode.SAMPLE, "a32": probability}, {"value": nested}
+                yield _Nesting({"code": OpCode.SAMPLE, "a32": probability}, {"value": nested}, tunnel)
             case Meter(number):
                 yield _op(OpCode.METER, a32=number)
             case Clone(nested):
-                yield {"code": OpCode.CLONE}, {"value": nested}
+                yield _Nesting({"code": OpCode.CLONE}, {"value": nested}, tunnel)
             case CheckPacketLength(length, greater, less_equal):
-                yield {"code": OpCode.CHECK_LENGTH, "a32": length}, {"value": greater, "mask": less_equal}
-    if tunnel:
-        yield from _tunnel_ops(tunnel)
+                lists = {"value": greater, "mask": less_equal}
+                yield _Nesting({"code": OpCode.CHECK_LENGTH, "a32": length}, lists, tunnel)
 
 
 def _data(content: bytes) -> list[bytes]:

@@ -4,8 +4,8 @@
                             /programs/...   vs_port, vs_inject, vs_control, vs_extract
                             /links/...      where programs hang (attach.py)
 
-Whoever changes the datapath holds a lock on its folder; reading needs none. Sizes are fixed when it is made and read
-back from the maps, so a process that finds the datapath again needs no file of its own.
+Whoever changes the datapath holds a lock on its folder, which is root's alone; reading needs none. Sizes are fixed when
+it is made and read back from the maps, so a process that finds the datapath again needs no file of its own.
 
 Invariant: a datapath is there exactly while `maps/state` is. It is pinned last and goes first, so whoever is killed
 while making or removing one leaves a folder that is no datapath, and that the next who makes or deletes one of that
@@ -197,7 +197,7 @@ class State:
                 if _is_whole(state.folder):
                     raise ExistsError(f"datapath {name} exists already")
                 with contextlib.suppress(FileNotFoundError, NotFoundError):  # another process removed it just now
-                    state.folder.mkdir(parents=True, exist_ok=True)
+                    state.folder.mkdir(0o700, parents=True, exist_ok=True)
                     state.lock()
         try:
             if _is_whole(state.folder):
