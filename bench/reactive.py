@@ -1,5 +1,6 @@
 """The program that answers upcalls while they are measured: `python -m bench.reactive NAME POLICY`, a process of its
-own, as a user would write it. It opens datapath NAME, says "ready", runs for `--seconds`, and prints what it did.
+own, as a user would write it. It opens datapath NAME and says "ready"; for each line, a number of seconds, it runs for
+so long, prints {"cpu_s"}, forgets all megaflows, and is ready again.
 
 Ports belong together two by two: 1 and 2, 3 and 4, ... A policy decides where a packet goes and what the megaflow is.
 """
@@ -9,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 
 from bench.rules import EXACT, exact_rules
 from vswitch.api import Answer, Datapath, Miss
@@ -86,17 +87,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.reactive", description="Answers upcalls.")
     parser.add_argument("name")
     parser.add_argument("policy", choices=POLICIES)
-    parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     handler = POLICIES[options.policy]()
     with Datapath.open(options.name) as datapath:
         datapath.on_miss(handler)
         datapath.start_upcalls()
         print("ready", flush=True)
-        before = time.process_time()
-        datapath.run(timeout_s=options.seconds)
-        result = {**asdict(datapath.upcall_stats), "cpu_s": time.process_time() - before}
-        print(json.dumps(result), flush=True)
+        for line in sys.stdin:
+            before = time.process_time()
+            datapath.run(timeout_s=float(line))
+            print(json.dumps({"cpu_s": time.process_time() - before}), flush=True)
+            datapath.flows.flush()
+            print("ready", flush=True)
 
 
 if __name__ == "__main__":

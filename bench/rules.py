@@ -45,8 +45,9 @@ class Flow:
         return ",".join(["udp", "in_port=1", *written, "actions=output:2"])
 
     def datapath(self) -> str:
-        """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without."""
-        text = format_match(self.match)
+        """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without, and which does not
+        conclude from udp() what the protocol is."""
+        text = format_match(self.match).replace("ipv4(", "ipv4(proto=17,")
         return text if "eth(" in text else text.replace("eth_type(", "eth(),eth_type(")
 
 

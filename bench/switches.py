@@ -175,13 +175,17 @@ class OpenVswitchModule:
             file.write("in_port(2),eth() 1\n")
             file.flush()
             _dpctl("add-flows", self._name, file.name)
+        present = len(_dpctl("dump-flows", self._name).splitlines())
+        if present != len(flows) + 1:  # add-flows ends well whatever happens
+            raise OpenVswitchError(f"ovs-dpctl add-flows: {present} of {len(flows) + 1} flows are there")
 
     def close(self) -> None:
         _dpctl("del-dp", self._name)
 
 
-def _dpctl(*arguments: str) -> None:
+def _dpctl(*arguments: str) -> str:
     command = ["ovs-dpctl", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60 * patience(), check=False)
     if result.returncode:
         raise OpenVswitchError(f"{' '.join(command)}: {result.stderr.strip()}")
+    return result.stdout

@@ -126,10 +126,23 @@ def _extensions(chance: Random) -> list[Packet]:
         lambda: IPv6ExtHdrRouting(
             addresses=["2001:db8::1"] * (count := chance.randrange(3)), segleft=chance.randrange(count + 1)
         ),
-        lambda: AH(spi=chance.getrandbits(32), icv=chance.randbytes(chance.choice((4, 12)))),
+        lambda: AH(payloadlen=1 + (words := chance.choice((1, 3))), icv=chance.randbytes(4 * words)),
         lambda: IPv6ExtHdrFragment(m=chance.getrandbits(1), offset=chance.choice((0, 0, 0, 5))),
     )
     return [chance.choice(makers)() for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 3, 8, 9)))]
+
+
+_NEXT_HEADERS: dict[type[Packet], int] = {
+    IPv6ExtHdrHopByHop: 0,
+    TCP: 6,
+    UDP: 17,
+    IPv6ExtHdrRouting: 43,
+    IPv6ExtHdrFragment: 44,
+    AH: 51,
+    IPv6ExtHdrDestOpt: 60,
+    SCTP: 132,
+}
+"""Numbers of what may follow; else it is ICMPv6."""
 
 
 def _ipv6(chance: Random) -> Packet:
@@ -140,12 +153,18 @@ def _ipv6(chance: Random) -> Packet:
         fl=chance.getrandbits(20),
         hlim=chance.getrandbits(8),
     )
-    for extension in _extensions(chance):
-        packet /= extension
     make = chance.choice((*_OVER_IP, _icmpv6, _icmpv6, _other))
+    inside = make(chance)
+    extensions = _extensions(chance)
+    if make is _tcp:  # of which scapy makes no checksum behind an authentication header
+        extensions = [extension for extension in extensions if not isinstance(extension, AH)]
+    for following in (*extensions, inside):
+        if isinstance(packet.lastlayer(), AH):  # scapy leaves that to us
+            packet.lastlayer().nh = next((n for kind, n in _NEXT_HEADERS.items() if isinstance(following, kind)), 58)
+        packet /= following
     if make is _other:
-        packet.lastlayer().nh = chance.choice((1, 47, 50, 59, 255))
-    return packet / make(chance)
+        packet[Raw].underlayer.nh = chance.choice((1, 47, 50, 59, 255))
+    return packet
 
 
 def _arp(chance: Random) -> Packet:

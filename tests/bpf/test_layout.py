@@ -39,7 +39,7 @@ STRUCTS = [
     ),
     (layout.PORT_RING, "port_ring", "produced consumed quota lost"),
     (layout.COUNTERS, "counters", "cache_hits mask_hits masks_tried missed lost upcalls"),
-    (layout.METER, "meter", "full_at per_packet per_byte burst packets bytes dropped_packets dropped_bytes"),
+    (layout.METER, "meter", "full_at cost counts_bytes rate burst packets bytes dropped_packets dropped_bytes"),
     (
         layout.INJECTION,
         "injection",

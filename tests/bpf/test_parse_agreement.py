@@ -89,7 +89,7 @@ def test_valid_cut_and_damaged_packets(state: State) -> None:
             check(state, frame)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1000)
 @given(any_frame.filter(runs))
 def test_random_and_hostile_frames(state: State, frame: bytes) -> None:
     check(state, frame)

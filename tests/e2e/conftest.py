@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.datapaths import MECHANISMS, connect, remove_all
+from tests.datapaths import MECHANISMS, connect, remove_all, remove_remains
 from tests.lab import Host, Lab
 from tests.rig import Rig
 from vswitch import Datapath
@@ -16,6 +16,7 @@ from vswitch.datapath.ebpf import bpf_syscall
 @pytest.fixture
 def name(lab: Lab) -> Iterator[str]:
     """A name for a datapath; the same with letters behind it for more. Whatever is there at the end is removed."""
+    remove_remains()
     yield lab.name
     remove_all(lab.name)
 

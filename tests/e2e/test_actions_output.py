@@ -28,7 +28,6 @@ from vswitch import (
     Userspace,
 )
 from vswitch.base.limits import MAX_ACTIONS
-from vswitch.datapath.ebpf.layout import DATAPATH
 from vswitch.model.actions import Action
 
 MACS = {"dst": "02:00:00:00:00:02", "src": "02:00:00:00:00:01"}
@@ -36,13 +35,6 @@ ETHER = Ether(**MACS)
 FRAME = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(range(100))))
 TAGGED = bytes(ETHER / Dot1Q(vlan=5) / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(100)))
 BOTH = [FRAME, TAGGED]
-
-
-def explicit_drops(rig: Rig, reason: int) -> int:
-    """The kernel's counter of drop actions with that reason."""
-    return int.from_bytes(
-        rig.dp._state.bytes[DATAPATH.EXPLICIT_DROPS + 8 * reason : DATAPATH.EXPLICIT_DROPS + 8 * reason + 8], "little"
-    )
 
 
 # --- output
@@ -115,12 +107,12 @@ def test_output_by_peer_redirect(lab: Lab) -> None:
     ],
 )
 def test_drop_is_counted_with_its_reason(rig: Rig, actions: Sequence[Action], reason: int) -> None:
-    reasons = explicit_drops(rig, reason)
+    reasons = rig.dp.explicit_drops().get(reason, 0)
     with rig.dropping() as dropped:
         rig.through([FRAME] * 3, actions, count=0)
     assert [rig.frames(port) for port in (1, 2, 3)] == [[], [], []]
     assert dropped == {"explicit": 3}
-    assert explicit_drops(rig, reason) == reasons + 3
+    assert rig.dp.explicit_drops().get(reason, 0) == reasons + 3
 
 
 def test_drop_in_a_copy_ends_the_copy_alone(rig: Rig) -> None:

@@ -230,7 +230,7 @@ def test_process_killed_in_the_middle_of_a_change(pinned: str, what: str, hosts:
 @pytest.mark.usefixtures("mechanism")
 @pytest.mark.parametrize("what", CHANGES)
 def test_process_killed_anywhere_in_a_change(pinned: str, what: str, hosts: tuple[Host, Host, Host]) -> None:
-    kill_while_changing(pinned, what, hosts, 60)
+    kill_while_changing(pinned, what, hosts, 30)
 
 
 def kill_while_making(name: str, hosts: tuple[Host, Host, Host], kills: int) -> None:
@@ -281,7 +281,7 @@ def test_process_killed_while_it_makes_or_deletes_a_datapath(name: str, hosts: t
 @pytest.mark.slow
 @pytest.mark.usefixtures("mechanism")
 def test_process_killed_anywhere_in_making_or_deleting_a_datapath(name: str, hosts: tuple[Host, Host, Host]) -> None:
-    kill_while_making(name, hosts, 100)
+    kill_while_making(name, hosts, 30)
 
 
 # ---- kill -9 at any time
@@ -335,4 +335,4 @@ def test_random_kills_leave_a_sound_datapath_and_lose_no_packet(pinned: str, hos
 
 @pytest.mark.slow
 def test_many_random_kills_leave_a_sound_datapath(pinned: str, hosts: tuple[Host, Host, Host]) -> None:
-    kill_at_random(pinned, hosts, 400)
+    kill_at_random(pinned, hosts, 200)

@@ -12,6 +12,7 @@ from vswitch import (
     Drop,
     Match,
     Meter,
+    MeterInfo,
     Options,
     Output,
     PortChange,
@@ -212,3 +213,17 @@ def test_misses_of_a_flooding_port_are_counted_when_its_share_is_used_up(
         wait_until(lambda: dp.ports.stats(2).rx_packets == 50, "the frames arrived")
         assert dp.ports.stats(2).drops == {"upcall_ring_full": 50 - dp.ports.stats(2).upcalls}
         assert dp.stats().lost == first.lost + dp.ports.stats(2).lost
+
+
+# ---- meters
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "burst"),
+    [(1, "pktps", 1), (1, "kbps", 12), (900_000, "kbps", 90_000), (10**9, "kbps", 10**9), (10**9, "pktps", 5)],
+)
+def test_meter_is_as_it_was_set(dp: Datapath, rate: int, unit: str, burst: int) -> None:
+    dp.meters.set(7, rate, unit, burst)
+    assert dp.meters.list() == [MeterInfo(7, rate, unit, burst)]
+    dp.meters.delete(7)
+    assert dp.meters.list() == []

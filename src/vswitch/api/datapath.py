@@ -24,7 +24,7 @@ from vswitch.base.errors import ConfigError, ExistsError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, attach_program, make_device
-from vswitch.datapath.ebpf.layout import COUNTERS
+from vswitch.datapath.ebpf.layout import COUNTERS, DATAPATH
 from vswitch.datapath.ebpf.memory import release_views
 from vswitch.datapath.ebpf.ports import PortTable, take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
@@ -77,7 +77,6 @@ class Datapath:
         self._created = created
         self._kept = False
         self._options = options
-        self._controlled = controlled
         self._flow_table = FlowTable(state, options.max_masks, controlled)
         self._port_table = PortTable(state, controlled)
         self._injector: Injector | None = None
@@ -272,6 +271,14 @@ class Datapath:
         masks = self.flows.masks
         flows = sum(count for _, _, count in masks)
         return DatapathStats(cache_hits + mask_hits, missed, lost, upcalls, cache_hits, masks_tried, flows, len(masks))
+
+    def explicit_drops(self) -> dict[int, int]:
+        """Packets dropped by drop actions, and by megaflows without actions (reason 0), since the datapath was made:
+        the action's reason -> how many."""
+        self._state.need_open()
+        begin = DATAPATH.EXPLICIT_DROPS
+        counts = self._state.bytes[begin : begin + 256 * 8].cast("Q")
+        return {reason: count for reason, count in enumerate(counts) if count}
 
     @property
     def upcall_stats(self) -> UpcallStats:

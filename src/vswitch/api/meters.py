@@ -51,36 +51,32 @@ class Meters:
         if not isinstance(burst, int | float) or not 0 < burst <= 10**9:
             raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{10**9}")
         second = 10**9 << _SCALE
-        per_packet = second // rate if unit == "pktps" else 0
-        per_byte = 8 * second // (rate * 1000) if unit == "kbps" else 0
+        counts_bytes = unit == "kbps"
+        cost = 8 * second // (rate * 1000) if counts_bytes else second // rate
         window = min(int(burst * second) // rate, (1 << 62) - 1)
-        METER.pack_into(self._memory, number * METER.size, 0, per_packet, per_byte, max(window, 1), 0, 0, 0, 0)
+        METER.pack_into(self._memory, number * METER.size, 0, cost, counts_bytes, rate, max(window, 1), 0, 0, 0, 0)
 
     def delete(self, number: int) -> None:
         """Remove meter `number`: its packets pass from now on. NotFoundError if there is none."""
         self._state.need_control("deleting a meter")
         self.get(number)
-        METER.pack_into(self._memory, number * METER.size, *[0] * 8)
+        METER.pack_into(self._memory, number * METER.size, *[0] * 9)
 
     def get(self, number: int) -> MeterInfo:
         """Meter `number` and what it has counted. NotFoundError if there is none."""
         self._state.need_open()
         self._check(number)
-        _, per_packet, per_byte, window, *counted = METER.unpack_from(self._memory, number * METER.size)
+        _, _, counts_bytes, rate, window, *counted = METER.unpack_from(self._memory, number * METER.size)
         if not window:
             raise NotFoundError(f"meter {number} does not exist")
         second = 10**9 << _SCALE
-        if per_packet:
-            rate, unit = round(second / per_packet), "pktps"
-        else:
-            rate, unit = round(8 * second / per_byte / 1000), "kbps"
-        return MeterInfo(number, rate, unit, round(window * rate / second, 3), *counted)
+        return MeterInfo(number, rate, "kbps" if counts_bytes else "pktps", round(window * rate / second, 3), *counted)
 
     def list(self) -> list[MeterInfo]:
         """All meters."""
         self._state.need_open()
         return [
-            self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[3]
+            self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[4]
         ]
 
     def _check(self, number: int) -> None:

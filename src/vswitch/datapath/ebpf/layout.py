@@ -59,8 +59,8 @@ PORT_RING = Struct("<QQQQ32x")
 """produced, consumed, quota, lost"""
 COUNTERS = Struct("<6Q80x")
 """cache_hits, mask_hits, masks_tried, missed, lost, upcalls"""
-METER = Struct("<QQQQQQQQ")
-"""full_at, per_packet, per_byte, burst, packets, bytes, dropped_packets, dropped_bytes"""
+METER = Struct("<QQIIQQQQQ")
+"""full_at, cost, counts_bytes, rate, burst, packets, bytes, dropped_packets, dropped_bytes"""
 INJECTION = Struct("<IIIIIHHII48s")
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
 OP = Struct("<BBHIQQQ")

@@ -115,7 +115,10 @@ class PortTable:
 
     def _entry(self, which: int | str) -> _Entry:
         entries = self._entries()
-        found = [entry for number, entry in entries.items() if which in (number, entry.port.name)]
+        if isinstance(which, int):
+            found = [entries[which]] if which in entries else []
+        else:
+            found = [entry for entry in entries.values() if entry.port.name == which]
         if not found:
             raise NotFoundError(f"datapath {self._state.name} has no port {which!r}")
         # one that waits for its device may have the name that another was given meanwhile
@@ -176,8 +179,8 @@ class PortTable:
         happened = self._lost(entry) if entry.port.ifindex is not None else []
         if namesake is not None:
             happened += self._returned(entry, namesake)
-        if device is None or device is not namesake:  # else it was there all the time, only our program was not
-            self._pending += happened
+        if device is None or device is not namesake or entry.port.ifindex is None:
+            self._pending += happened  # else it was there all the time, only our program was not
 
     def _find(self, entry: _Entry, device: Device | None) -> attach.Attachment | None:
         if device is None:

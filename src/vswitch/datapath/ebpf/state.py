@@ -53,6 +53,9 @@ MAX_NAME = 15
 MAX_STRIPES = 8
 """Copies of each counter, so that CPUs do not write to the same line; with more CPUs they share, atomically."""
 
+_TRIES = 100
+"""Times that a folder is made which another process removes at once."""
+
 _MAPS = (
     "flows", "flow_stats", "index_buckets", "cache", "ops", "ports", "port_infos", "port_counters", "port_rings",
     "counters", "meters", "injections", "ports_by_ifindex", "ifindex_hints", "upcalls", "programs",
@@ -193,12 +196,15 @@ class State:
         state = cls(name)
         with _with_privilege(f"making datapath {name}"):
             state.has_remains = state.folder.is_dir()
-            while state._lock_fd < 0:
+            for _ in range(_TRIES):
                 if _is_whole(state.folder):
                     raise ExistsError(f"datapath {name} exists already")
                 with contextlib.suppress(FileNotFoundError, NotFoundError):  # another process removed it just now
                     state.folder.mkdir(0o700, parents=True, exist_ok=True)
                     state.lock()
+                    break
+            else:
+                raise BusyError(f"datapath {name} is made and deleted all the time by other processes")
         try:
             if _is_whole(state.folder):
                 raise ExistsError(f"datapath {name} exists already")

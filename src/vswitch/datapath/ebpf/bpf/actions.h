@@ -163,7 +163,7 @@ GLOBAL int conforms(__u32 id, __u32 length)
 		 * only a CPU whose clock is ahead of ours. */
 		if ((__s64)(next - now) < 0 || next - now > meter->burst + METER_SKEW)
 			next = now;
-		next += meter->per_packet + meter->per_byte * length;
+		next += meter->counts_bytes ? meter->cost * length : meter->cost;
 		if (next - now > meter->burst) {
 			__sync_fetch_and_add(&meter->dropped_packets, 1);
 			__sync_fetch_and_add(&meter->dropped_bytes, length);

@@ -119,7 +119,9 @@ struct counters {
  * Times in 2^-10 ns. */
 struct meter {
 	__u64 full_at;
-	__u64 per_packet, per_byte;
+	__u64 cost;		/* of a packet, or of a byte */
+	__u32 counts_bytes;
+	__u32 rate;		/* for Python alone: as it was asked for */
 	__u64 burst;
 	__u64 packets, bytes, dropped_packets, dropped_bytes;
 };
