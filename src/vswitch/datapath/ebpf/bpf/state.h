@@ -49,7 +49,7 @@ enum verdict { VERDICT_DROP = 0, VERDICT_OUTPUT = 1, VERDICT_LIST = 2 };
  * comes up to an open gate knows so from what it finds in the counter, and passes.
  */
 #define GATE (1ULL << 63)	/* in flow.actions: look at the gate; in flow.gate: it is closed */
-#define GATE_NS 100000000ULL	/* a gate that nobody opened for so long lets packets pass: its opener may be dead */
+#define GATE_NS 500000000ULL	/* a gate that nobody opened for so long lets packets pass: its opener may be dead */
 
 /* 256 bytes, of which a packet that looks at five words touches the first 64. */
 struct flow {
