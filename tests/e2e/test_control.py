@@ -412,7 +412,7 @@ def test_task_that_is_cancelled_leaves_the_datapath_in_order(dp: Datapath, hosts
         for miss in dp.misses(timeout_s=patience()):
             miss.install(*forward(miss))
             dp.stop()
-        time.sleep(0.2)  # for 0.1 s packets may come up behind those that Python had
+        time.sleep(0.7)  # for 0.5 s packets may come up behind those that Python had
         hosts[0].send(frame(60, 9))
         received.wait_for(5)
     assert received == [frame(60, number) for number in (1, 2, 3, 4, 9)]
