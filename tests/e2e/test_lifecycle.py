@@ -99,7 +99,7 @@ def test_reactive_program_that_is_killed_is_followed_by_another(name: str, hosts
         controller.wait_for()
         controller.go_on()
         assert reach(h1, h2)
-        time.sleep(0.2 * patience())  # what keeps packets in order behind the first may take 0.1 s
+        time.sleep(0.7 * patience())  # what keeps packets in order behind the first may take 0.5 s
         controller.kill()
     assert reach(h1, h2)
     for number in range(50):  # nobody answers these, and nobody will
