@@ -207,9 +207,9 @@ class Transaction:
         remove: list[int] = []
         if self._flush:
             for slot in table.slots():
-                flow = table.read(slot)
-                if add.get((flow.match, flow.priority)) == flow.rule:
-                    del add[flow.match, flow.priority]
+                rule = table.rule(slot)
+                if add.get((rule.match, rule.priority)) == rule:
+                    del add[rule.match, rule.priority]
                 else:
                     remove.append(slot)
         else:

@@ -10,33 +10,37 @@ Invariant: a projection holds, with multiplicity, the reduced value of every val
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable
 
+from vswitch.base.errors import OverlapError
 from vswitch.model.match import Match
 
 __all__ = ["OverlapIndex"]
 
 
 class _Table:
-    """The values of one mask, and their projections onto common bits with other masks."""
+    """The values of one mask, and their projections onto common bits with other masks: reduced value -> how many."""
 
     __slots__ = ("projections", "values")
 
     def __init__(self, values: Iterable[int]) -> None:
         self.values = set(values)
-        self.projections: dict[int, Counter[int]] = {}
+        self.projections: dict[int, dict[int, int]] = {}
 
-    def projection(self, common: int) -> Counter[int]:
-        found = self.projections.get(common)
-        if found is None:
-            found = self.projections[common] = Counter(value & common for value in self.values)
-        return found
+    def projection(self, common: int) -> dict[int, int]:
+        counts = self.projections.get(common)
+        if counts is None:
+            counts = self.projections[common] = {}
+            for value in self.values:
+                reduced = value & common
+                counts[reduced] = counts.get(reduced, 0) + 1
+        return counts
 
     def add(self, value: int) -> None:
         self.values.add(value)
         for common, counts in self.projections.items():
-            counts[value & common] += 1
+            reduced = value & common
+            counts[reduced] = counts.get(reduced, 0) + 1
 
     def discard(self, value: int) -> None:
         if value not in self.values:
@@ -44,9 +48,10 @@ class _Table:
         self.values.remove(value)
         for common, counts in self.projections.items():
             reduced = value & common
-            counts[reduced] -= 1
-            if not counts[reduced]:
+            if counts[reduced] == 1:
                 del counts[reduced]
+            else:
+                counts[reduced] -= 1
 
 
 class OverlapIndex:
@@ -67,34 +72,55 @@ class OverlapIndex:
         for mask in masks:
             self._table(mask)
 
-    def add(self, match: Match) -> bool:
-        """The rule is there now. False if it was known already, or nobody has asked about its mask yet."""
-        table = self._tables.get(match.mask)
-        if table is None or match.value in table.values:
-            return False
-        table.add(match.value)
-        return True
-
-    def discard(self, match: Match) -> None:
-        """The rule is gone."""
-        table = self._tables.get(match.mask)
-        if table is not None:
-            table.discard(match.value)
-
-    def overlapping(self, match: Match, masks: Iterable[int]) -> Match | None:
-        """A rule under one of `masks`, other than that of `match` itself, that takes a packet that `match` takes."""
-        for mask in masks:
-            if mask == match.mask:
-                continue
-            common = mask & match.mask
+    def add(self, matches: Iterable[Match], masks: Collection[int]) -> list[Match]:
+        """These are there now, `masks` being those of all rules; returns those that were not known yet. OverlapError,
+        and none is added, if one takes a packet that a rule under another mask takes."""
+        # hot: once per megaflow, where a priority has several masks
+        probes: dict[int, list[tuple[int, Container[int]]]] = {}
+        added: list[Match] = []
+        for match in matches:
+            value, mask = match.value, match.mask
+            held = probes.get(mask)
+            if held is None:
+                held = probes[mask] = self._probes(mask, masks)
+            for common, values in held:
+                if value & common in values:
+                    other = self._overlapping(match, masks)
+                    self.discard(added)
+                    raise OverlapError(match, other)
             table = self._table(mask)
-            reduced = match.value & common
-            if (reduced in table.values) if common == mask else (reduced in table.projection(common)):
-                return next(self._candidates(table, mask, common, reduced))
-        return None
+            if value not in table.values:
+                table.add(value)
+                added.append(match)
+        return added
 
-    @staticmethod
-    def _candidates(table: _Table, mask: int, common: int, reduced: int) -> Iterator[Match]:
-        for value in table.values:
-            if value & common == reduced:
-                yield Match.from_ints(value, mask)
+    def restore(self, matches: Iterable[Match]) -> None:
+        """These, which were discarded, are there again."""
+        for match in matches:
+            table = self._tables.get(match.mask)
+            if table is not None and match.value not in table.values:
+                table.add(match.value)
+
+    def discard(self, matches: Iterable[Match]) -> None:
+        """These are gone."""
+        for match in matches:
+            table = self._tables.get(match.mask)
+            if table is not None:
+                table.discard(match.value)
+
+    def _probes(self, own: int, masks: Iterable[int]) -> list[tuple[int, Container[int]]]:
+        """For each other mask the common bits, and what its rules have there."""
+        found: list[tuple[int, Container[int]]] = []
+        for mask in masks:
+            if mask != own:
+                common, table = mask & own, self._table(mask)
+                found.append((common, table.values if common == mask else table.projection(common)))
+        return found
+
+    def _overlapping(self, match: Match, masks: Iterable[int]) -> Match:
+        """A rule under another mask that takes a packet that `match` takes; there is one."""
+        for mask in masks:
+            for value in self._table(mask).values if mask != match.mask else ():
+                if not (value ^ match.value) & mask & match.mask:
+                    return Match.from_ints(value, mask)
+        raise AssertionError(f"{match!r} overlaps nothing")

@@ -21,9 +21,9 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vswitch.base.errors import ExistsError, LimitError, NotFoundError, OverlapError, TableFullError
+from vswitch.base.errors import ExistsError, LimitError, NotFoundError, TableFullError
 from vswitch.datapath.ebpf.bpf_syscall import wait_for_programs
 from vswitch.datapath.ebpf.layout import (
     DATAPATH,
@@ -50,12 +50,16 @@ _FOUND = 1 << 31
 _WORD = (1 << 64) - 1
 _FLOW_WORDS = FLOW.size // 8
 _FLOW_INTS = FLOW.size // 4
-_AT_MASK, _AT_BORN, _AT_DIED, _AT_IDLE, _AT_HARD = 2, 3, 4, 5, 60  # 32-bit members of struct flow
+_AT_MASK, _AT_BORN, _AT_DIED, _AT_IDLE, _AT_HARD, _AT_WANTED = 2, 3, 4, 5, 60, 61  # 32-bit members of struct flow
 _AT_KEY = 24  # bytes
 
 
-_Noted = tuple[int, Match]
-"""Priority and match of a rule."""
+@dataclass(slots=True)
+class _Noted:
+    """What a change has done to the indexes of overlaps, by priority."""
+
+    added: dict[int, list[Match]] = field(default_factory=dict)
+    gone: dict[int, set[Match]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -226,7 +230,7 @@ class FlowTable:
         self.need_control()
         if self._reused and len({*self._priorities, *(rule.priority for rule in add)}) > 1:
             self._publish()
-        noted, gone = self._note(add, remove)
+        noted = self._note(add, remove)
         known_masks = len(self._masks)
         versioned = atomic and len(add) + len(remove) > 1
         turn = self._next_version() if versioned else 0
@@ -237,7 +241,7 @@ class FlowTable:
         except BaseException:
             for slot in remove:
                 self._flow_ints[slot * _FLOW_INTS + _AT_DIED] = 0
-            self._unnote(noted, gone)
+            self._unnote(noted)
             raise
         hidden = self._hides_others(add)
         if versioned or hidden or len(self._masks) != known_masks:
@@ -259,53 +263,54 @@ class FlowTable:
 
     # ---- overlaps within a priority
 
-    def _note(self, add: Sequence[Rule], remove: Sequence[int]) -> tuple[list[_Noted], list[_Noted]]:
+    def _note(self, add: Sequence[Rule], remove: Sequence[int]) -> _Noted:
         """Bring the indexes of overlaps up to what is to be. OverlapError, and nothing noted, if two rules of one
         priority would take the same packet. (Two equal matches are found by the kernel's index.)"""
-        for priority in {rule.priority for rule in add} if remove else ():
+        by_priority: dict[int, list[Match]] = {}
+        for rule in add:
+            by_priority.setdefault(rule.priority, []).append(rule.match)
+        for priority in by_priority if remove else ():
             self._index_of(priority)  # so that what goes away is taken out of it
         gone = self._gone(remove)
-        for priority, match in gone:
-            self._overlaps[priority].discard(match)
-        noted: list[_Noted] = []
+        noted = _Noted()
         try:
-            for priority in {rule.priority for rule in add}:
-                rules = [rule for rule in add if rule.priority == priority]
-                masks = {entry.mask for entry in self._masks.values() if entry.priority == priority}
-                masks.update(rule.match.mask for rule in rules)
-                if len(masks) > 1:
-                    index = self._index_of(priority)
-                    index.prepare(masks)
-                    for _, match in (each for each in gone if each[0] == priority):
-                        index.discard(match)  # again: `prepare` may have read it from the kernel
-                    self._note_rules(index, rules, masks, noted)
+            for priority in by_priority.keys() | gone.keys():
+                self._note_priority(priority, by_priority.get(priority, []), gone.get(priority, set()), noted)
         except BaseException:
-            self._unnote(noted, gone)
+            self._unnote(noted)
             raise
-        return noted, gone
+        return noted
 
-    def _note_rules(self, index: OverlapIndex, rules: Sequence[Rule], masks: set[int], noted: list[_Noted]) -> None:
-        # hot: once per megaflow, where a priority has several masks
-        for rule in rules:
-            other = index.overlapping(rule.match, masks)
-            if other is not None:
-                raise OverlapError(rule.match, other)
-            if index.add(rule.match):
-                noted.append((rule.priority, rule.match))
+    def _note_priority(self, priority: int, new: list[Match], gone: set[Match], noted: _Noted) -> None:
+        """Where one match takes the place of an equal one, the index stays as it is."""
+        if gone:
+            same = gone.intersection(new)
+            new = [match for match in new if match not in same]
+            gone = gone - same
+            self._overlaps[priority].discard(gone)
+            noted.gone[priority] = gone
+        masks = {entry.mask for entry in self._masks.values() if entry.priority == priority}
+        masks.update(match.mask for match in new)
+        if new and len(masks) > 1:
+            index = self._index_of(priority)
+            index.prepare(masks)
+            index.discard(gone)  # again: `prepare` may have read it from the kernel
+            noted.added[priority] = index.add(new, masks)
 
-    def _unnote(self, noted: Sequence[_Noted], gone: Sequence[_Noted]) -> None:
-        for priority, match in noted:
-            self._overlaps[priority].discard(match)
-        for priority, match in gone:
-            self._overlaps[priority].add(match)
+    def _unnote(self, noted: _Noted) -> None:
+        for priority, matches in noted.added.items():
+            self._overlaps[priority].discard(matches)
+        for priority, gone in noted.gone.items():
+            self._overlaps[priority].restore(gone)
 
-    def _gone(self, remove: Sequence[int]) -> list[_Noted]:
-        """Priority and match of the flows in these slots, where someone keeps an index of them."""
-        found = []
+    def _gone(self, remove: Sequence[int]) -> dict[int, set[Match]]:
+        """Matches of the flows in these slots by priority, where someone keeps an index of them."""
+        found: dict[int, set[Match]] = {}
         for slot in remove if self._overlaps else ():
             entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_MASK]]
             if entry.priority in self._overlaps:
-                found.append((entry.priority, Match.from_ints(self._value_at(slot, entry), entry.mask)))
+                match = Match.from_ints(self._value_at(slot, entry), entry.mask)
+                found.setdefault(entry.priority, set()).add(match)
         return found
 
     def _index_of(self, priority: int) -> OverlapIndex:
@@ -431,7 +436,7 @@ class FlowTable:
     def _count_down(self, slots: Sequence[int]) -> list[_Mask]:
         emptied = []
         for slot in slots:
-            entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
+            entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_WANTED]]
             entry.flows -= 1
             self._timed -= self._has_timeout(slot)
             self._uncount_priority(entry.priority)
@@ -446,7 +451,7 @@ class FlowTable:
 
     def _forget(self, slot: int) -> None:
         """A slot that was written but is not, or no longer, indexed."""
-        entry = self._masks_by_id[FLOW.unpack_from(self._flows, slot * FLOW.size)[8]]
+        entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_WANTED]]
         entry.flows -= 1
         self._uncount_priority(entry.priority)
         self._timed -= self._has_timeout(slot)
@@ -544,15 +549,18 @@ class FlowTable:
             value |= word << 64 * index
         return value
 
-    def _rule_at(self, slot: int) -> Rule:
-        word, mask_id, _, _, idle, _, _, hard, _, _ = FLOW.unpack_from(self._flows, slot * FLOW.size)
-        entry = self._masks_by_id[mask_id]
+    def rule(self, slot: int) -> Rule:
+        """What the flow in `slot` was asked to be."""
+        at = slot * _FLOW_INTS
+        entry = self._masks_by_id[self._flow_ints[at + _AT_MASK]]
         match = Match.from_ints(self._value_at(slot, entry), entry.mask)
-        return Rule(match, self.arena.decode(word & ~GATE), entry.priority, idle / 1000 or None, hard / 1000 or None)
+        actions = self.arena.decode(self._flow_words[slot * _FLOW_WORDS] & ~GATE)
+        idle, hard = self._flow_ints[at + _AT_IDLE], self._flow_ints[at + _AT_HARD]
+        return Rule(match, actions, entry.priority, idle / 1000 or None, hard / 1000 or None)
 
     def read(self, slot: int, now_ns: int | None = None) -> Megaflow:
         """The flow in `slot`, with its statistics."""
-        rule = self._rule_at(slot)
+        rule = self.rule(slot)
         return Megaflow(
             rule.match, rule.actions, rule.priority, rule.idle_timeout_s, rule.hard_timeout_s, self.stats(slot, now_ns)
         )
