@@ -199,6 +199,8 @@ def test_a_handler_that_raises_loses_its_own_packet_only(
         (Match(in_port=2), Output(1)),
         (Match(in_port=1), "to port two"),
         Rule(Match(udp_src=1), (Output(2),)),
+        (Match.from_ints(0, 1 << 5000), Output(2)),
+        (Match.from_ints(0, -1 << 2000), Output(2)),
     ],
 )
 def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, hosts: tuple[Host, Host], answer: object) -> None:
@@ -224,6 +226,25 @@ def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, hosts: tuple[H
         miss.install(answers[miss.key.udp_src], Output(2))
     assert dp.upcall_stats.failed == 1
     assert {flow.match for flow in dp.flows} == {answers[1000], answers[1001], answers[1002]}
+
+
+def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """64 actions are allowed, but these compile to more steps than one list may have."""
+    endless = [SetField("ipv6_src", number) for number in range(64)]
+
+    def answer(miss: Miss) -> None:
+        miss.send(endless if miss.key.udp_src == 1001 else Output(2))
+
+    dp.on_miss(answer)
+    dp.start_upcalls()
+    for flow in range(4):
+        hosts[0].send(udp_frame(flow, 0))
+    with hosts[1].capturing(is_udp) as captured, running(dp):
+        captured.wait_for(3)
+        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
+        hosts[0].send(udp_frame(4, 0))
+        captured.wait_for(4)
+    assert sorted(numbers_by_flow(captured)) == [0, 2, 3, 4]
 
 
 def test_idle_and_hard_timeouts(dp: Datapath, hosts: tuple[Host, Host]) -> None:

@@ -162,8 +162,6 @@ class Miss:
     def look(self) -> Look:
         """What the packet is to look like when it is sent down."""
         key = self._key
-        if not key & _METADATA:
-            return self.port, 0, 0, 0, 0, self._recirculations, _NO_TUNNEL
         tunnel = (key >> _TUNNEL_SHIFT & (1 << 384) - 1).to_bytes(48, "little")
         return (
             self.port, key >> _RECIRC_SHIFT & _U32, key >> _MARK_SHIFT & _U32, key >> _PRIORITY_SHIFT & _U32,
@@ -175,7 +173,6 @@ class Miss:
 
 
 _REASONS = tuple(UpcallReason)
-_NO_TUNNEL = bytes(48)
 
 Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
 """What a handler may return: a rule to install, or (match, actions) for short; None if it answered by the miss's own
@@ -421,10 +418,15 @@ class Upcalls:
             if miss.flow:
                 self._gates.passed(miss.flow)
             if covered or miss.rule is not None:
-                entry = injector.entry(miss.look())
+                plain = not (miss._key & _METADATA or miss._recirculations)
+                entry = injector.entry_of_port(miss.port) if plain else injector.entry(miss.look())
             elif miss._send:
                 look = miss.look()
-                word = self._flows.arena.acquire_list(miss._send)
+                try:
+                    word = self._flows.arena.acquire_list(miss._send)
+                except VswitchError as problem:  # too long, or no room: this packet's loss alone
+                    self._report(problem, miss)
+                    continue
                 entry = injector.entry(look, word)
                 released.append((look, word))
             else:
@@ -453,7 +455,7 @@ def apply_answer(miss: Miss, answer: Answer) -> None:
     # hot: once per upcall
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Match):
         match, actions = answer
-        answer = Rule(match, (actions,) if isinstance(actions, Action) else tuple(actions))
+        answer = Rule.plain(match, (actions,) if isinstance(actions, Action) else actions)
     if not isinstance(answer, Rule):
         raise ConfigError(f"a handler returned {answer!r}, which is neither a rule nor (match, actions)")
     miss._install(answer)

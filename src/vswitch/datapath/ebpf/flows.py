@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vswitch.base.errors import ExistsError, LimitError, NotFoundError, TableFullError
+from vswitch.base.errors import ConfigError, ExistsError, LimitError, NotFoundError, TableFullError
 from vswitch.datapath.ebpf.bpf_syscall import wait_for_programs
 from vswitch.datapath.ebpf.layout import (
     DATAPATH,
@@ -204,6 +204,8 @@ class FlowTable:
     def _mask_for(self, mask: int, priority: int) -> _Mask:
         entry = self._masks.get((mask, priority))
         if entry is None:
+            if mask >> 8 * KEY_BYTES:
+                raise ConfigError(f"a mask has bits beyond the {KEY_BYTES} bytes of a key")
             if not self._free_masks:
                 raise TableFullError(f"no room for another mask: the datapath has all {self._max_masks} of max_masks")
             mask_id = self._free_masks.pop()

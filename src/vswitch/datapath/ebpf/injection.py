@@ -83,6 +83,7 @@ class Injector:
             ) from problem
         self._fd = self._socket.fileno()
         self._known: OrderedDict[tuple[Look, int], int] = OrderedDict()
+        self._of_ports: dict[int, int] = {}
         self._headers = (ctypes.c_char * (_MMSGHDR.size * BATCH))()
         self._iovecs = (ctypes.c_uint64 * (2 * BATCH))()
         self._control = (ctypes.c_char * (_CMSG.size * BATCH))()
@@ -113,6 +114,7 @@ class Injector:
         else:
             self.flush()
             number = self._known.popitem(last=False)[1]
+            self._of_ports.clear()
         in_port, recirc_id, mark, priority, dp_hash, recirculations, tunnel = look
         INJECTION.pack_into(
             self._injections, number * INJECTION.size,
@@ -120,6 +122,14 @@ class Injector:
             list_word >> 32 & 0xFFFF, list_word & 0xFFFFFFFF, 1, tunnel,
         )  # fmt: skip
         self._known[look, list_word] = number
+        return number
+
+    def entry_of_port(self, port: int) -> int:
+        """The number of an entry that makes packets look as they came in by this port."""
+        # hot: once per packet sent down
+        number = self._of_ports.get(port)
+        if number is None:
+            number = self._of_ports[port] = self.entry((port, 0, 0, 0, 0, 0, bytes(48)))
         return number
 
     def forget(self, look: Look, list_word: int) -> None:

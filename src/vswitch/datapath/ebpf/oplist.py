@@ -295,6 +295,19 @@ def compile_list(actions: tuple[Action, ...], at: int) -> tuple[bytes, int]:
     return header + b"".join(block.ops) + source.ljust(chunks * OP.size, b"\0"), count
 
 
+def _single_word(actions: tuple[Action, ...]) -> int | None:
+    """The action word that needs no list; None if there is none such."""
+    match actions:
+        case ():
+            return 0
+        case (Output(port),):
+            return Verdict.OUTPUT << 48 | port
+        case (Drop(reason),):
+            return Verdict.DROP << 48 | 1 << 32 | reason
+        case _:
+            return None
+
+
 @dataclass(slots=True)
 class _Held:
     word: int
@@ -307,12 +320,14 @@ class _Held:
 class Arena:
     """The ops of all lists of one datapath. Only the process that controls it may call what changes it.
 
-    `memory`: the map `ops` as bytes. Free room is kept as ranges sorted by place, first fit."""
+    `memory`: the map `ops` as bytes. Free room is kept as ranges sorted by place, first fit. `last_single`: actions
+    that needed no list, and their word."""
 
     memory: memoryview
     held: dict[tuple[Action, ...], _Held] = field(default_factory=dict)
     by_word: dict[int, tuple[Action, ...]] = field(default_factory=dict)
     free: list[tuple[int, int]] = field(default_factory=list)
+    last_single: tuple[tuple[Action, ...], int] = ((), 0)
 
     def __post_init__(self) -> None:
         self.free = [(_RESERVED, len(self.memory) // OP.size - _RESERVED)]
@@ -340,15 +355,15 @@ class Arena:
 
     def acquire(self, actions: tuple[Action, ...]) -> int:
         """The action word for `actions`; `release` it when no flow uses it. TableFullError if there is no room."""
-        if not actions:
-            return 0
-        if len(actions) == 1:
-            match actions[0]:
-                case Output(port):
-                    return Verdict.OUTPUT << 48 | port
-                case Drop(reason):
-                    return Verdict.DROP << 48 | 1 << 32 | reason
-        return self.acquire_list(actions)
+        # hot: once per megaflow
+        last, word = self.last_single
+        if actions is last:
+            return word
+        single = _single_word(actions)
+        if single is None:
+            return self.acquire_list(actions)
+        self.last_single = actions, single
+        return single
 
     def acquire_list(self, actions: tuple[Action, ...]) -> int:
         """As `acquire`, but always a list: what a packet that is sent down executes."""
