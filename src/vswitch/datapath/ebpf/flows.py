@@ -579,7 +579,7 @@ class FlowTable:
         packets = bytes_ = used = flags = 0
         for stripe in range(self._state.stripes):
             at = (slot + stripe * self._state.flow_slots) * FLOW_STATS.size
-            stripe_packets, stripe_bytes, stripe_used, stripe_flags = FLOW_STATS.unpack_from(self._stats, at)
+            stripe_packets, stripe_bytes, stripe_used, stripe_flags, _ = FLOW_STATS.unpack_from(self._stats, at)
             packets += stripe_packets
             bytes_ += stripe_bytes
             used = max(used, stripe_used)

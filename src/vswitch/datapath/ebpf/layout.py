@@ -36,7 +36,7 @@ __all__ = [
     "Verdict",
 ]
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024
@@ -45,8 +45,8 @@ GATE: Final = 1 << 63
 
 FLOW = Struct("<QIIII208sQIIQ")
 """actions, mask, born, died, idle_ms, key, created_ns, hard_ms, wanted_mask, gate"""
-FLOW_STATS = Struct("<QQQQ")
-"""packets, bytes, used_ns, tcp_flags"""
+FLOW_STATS = Struct("<QQQII")
+"""packets, bytes, used_ns, tcp_flags, tick"""
 MASK = Struct("<QII32s208s")
 """seed, n, pad, index, word"""
 PORT = Struct("<IHH")
@@ -82,16 +82,16 @@ class DATAPATH:
     OPTION_MASKS: Final = 16
     OPTION_QUOTA: Final = 20
     NETWORK: Final = 24
-    EXPLICIT_DROPS: Final = 32
+    MASKS: Final = 64
+    EXPLICIT_DROPS: Final = MASKS + MASK.size * MAX_MASKS
     CRC32C_ZEROS: Final = EXPLICIT_DROPS + 256 * 8
-    STAGE_KEY: Final = CRC32C_ZEROS + 17 * 32 * 4
-    STAGE_ID: Final = STAGE_KEY + 208
+    STAGE_ID: Final = CRC32C_ZEROS + 17 * 32 * 4
     STAGE_RESULT: Final = STAGE_ID + 4 * STAGE
-    MASKS: Final = STAGE_RESULT + 4 * STAGE
-    VIEWS: Final = MASKS + MASK.size * MAX_MASKS
-    VIEW_SIZE: Final = MASK.size + 8 + 2 * MAX_MASKS
+    STAGE_KEY: Final = STAGE_RESULT + 4 * STAGE
+    VIEWS: Final = STAGE_KEY + 256
     VIEW_N_MASKS: Final = MASK.size
-    VIEW_ORDER: Final = MASK.size + 8
+    VIEW_ORDER: Final = MASK.size + 64
+    VIEW_SIZE: Final = VIEW_ORDER + 2 * MAX_MASKS
 
 
 class UpcallOffset:

@@ -188,37 +188,41 @@ INLINE void remember(struct bucket *b, __u32 sig, __u32 id, __u64 hash)
 	b->id[way & 7] = id;
 }
 
-/* hot: the id of the flow that takes the key, 0 if there is none */
-GLOBAL int lookup(const union flow_key *key, __u32 version)
+/* What the cache does not know: the id of the flow that takes the key, 0 if there is none. */
+GLOBAL int lookup_by_masks(const union flow_key *key, __u32 version, __u64 hash)
 {
 	struct search s = {.key = key, .view = view_of(version), .version = version};
-	const struct mask *all = &s.view->all;
 	struct counters *c = datapath_counters();
-	struct bucket *b;
-	struct flow *flow;
-	__u32 sig, id;
-	__u64 hash;
+	struct bucket *b = cache_bucket(hash);
 
-	if (!key)
+	if (!key || !b || !c)
 		return 0;
-	hash = hash_key(key, all);
-	sig = signature(hash);
-	b = cache_bucket(hash);
-	if (!b || !c)
-		return 0;
-	id = id_in_cache(b, sig);
-	if (likely(id)) {
-		flow = bpf_map_lookup_elem(&flows, &id);
-		if (flow && flow->mask != NO_MASK && visible(flow, version) && takes(flow, mask_of(flow->mask), key)) {
-			add(&c->cache_hits, 1);
-			return id;
-		}
-	}
 	search(&s);
 	add(&c->masks_tried, s.tried);
 	if (!s.flow)
 		return 0;
 	add(&c->mask_hits, 1);
-	remember(b, sig, s.id, hash);
+	remember(b, signature(hash), s.id, hash);
 	return s.id;
+}
+
+/* hot: the flow that the cache knows for the key, if it is the right one; else NULL and the hash to look further by */
+INLINE struct flow *lookup_cached(const union flow_key *key, __u32 version, __u64 *hash, __u32 *id)
+{
+	struct counters *c = datapath_counters();
+	struct bucket *b;
+	struct flow *flow;
+
+	*hash = hash_key(key, &view_of(version)->all);
+	b = cache_bucket(*hash);
+	if (!b || !c)
+		return NULL;
+	*id = id_in_cache(b, signature(*hash));
+	if (unlikely(!*id))
+		return NULL;
+	flow = bpf_map_lookup_elem(&flows, id);
+	if (!flow || flow->mask == NO_MASK || !visible(flow, version) || !takes(flow, mask_of(flow->mask), key))
+		return NULL;
+	add(&c->cache_hits, 1);
+	return flow;
 }

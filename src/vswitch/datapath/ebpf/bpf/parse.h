@@ -144,7 +144,7 @@ INLINE int extract_nd(struct __sk_buff *skb, union flow_key *key, __u32 at, __u3
 }
 
 /* 0: done. -1: the linear part ends before the packet's headers do. */
-GLOBAL int extract(struct __sk_buff *skb, union flow_key *key)
+INLINE int extract(struct __sk_buff *skb, union flow_key *key)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u8 *p = data;
@@ -389,14 +389,13 @@ GLOBAL int restore_tunnel(struct __sk_buff *skb, const struct injection *from)
 INLINE int key_of(struct __sk_buff *skb, union flow_key *key)
 {
 	__u32 state = skb->cb[CB_STATE];
-	struct port *port = port_of(STATE_PORT(state));
 
 	key->in_port = STATE_PORT(state);
 	key->recirc_id = skb->cb[CB_RECIRC_ID];
 	key->dp_hash = skb->cb[CB_DP_HASH];
 	key->skb_mark = skb->mark;
 	key->skb_priority = skb->priority;
-	if (port && port->flags & PORT_TUNNEL)
+	if (state & STATE_TUNNEL)
 		extract_tunnel(skb, key);
 	if (unlikely(extract(skb, key) < 0)) {
 		if (skb->len < 14)

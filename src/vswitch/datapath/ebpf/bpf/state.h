@@ -14,7 +14,7 @@
 #include "kernel.h"
 #include "flow_key.h"
 
-#define LAYOUT 1		/* changes with anything in this file: another process must not misread the maps */
+#define LAYOUT 2		/* changes with anything in this file: another process must not misread the maps */
 #define MAX_MASKS 1024		/* masks that views[].order can name; Datapath.create(max_masks=) may allow fewer */
 #define VIEWS 64		/* changes of version between two waits for programs under way */
 #define STAGE 1024		/* flows of one control request */
@@ -32,7 +32,7 @@ struct mask {
 struct view {
 	struct mask all;	/* union of all masks: what tells microflows apart; seed differs in each version */
 	__u32 n_masks;
-	__u32 pad;
+	__u32 pad[15];
 	__u16 order[MAX_MASKS];	/* ids of masks, highest priority first */
 };
 
@@ -66,7 +66,8 @@ struct flow {
 
 /* Of one flow, for CPUs of one stripe. */
 struct flow_stats {
-	__u64 packets, bytes, used_ns, tcp_flags;
+	__u64 packets, bytes, used_ns;
+	__u32 tcp_flags, tick;
 };
 
 /* Eight of these fill a cache line; the eighth pair of `index` buckets counts what had to go elsewhere. */
@@ -220,6 +221,7 @@ struct control {
 	__u64 now_ns;
 };
 
+/* What every packet reads lies in cache lines of its own, away from what is written. */
 struct datapath {
 	__u32 version;
 	__u32 layout;		/* LAYOUT of the program that made it */
@@ -227,18 +229,22 @@ struct datapath {
 	__u32 inject_ifindex;
 	__u32 max_masks, port_quota;	/* options that no map's size tells */
 	__u64 network;		/* cookie of the network namespace that its devices are in */
+	__u64 pad[4];
+	struct mask masks[MAX_MASKS];
 	__u64 explicit_drops[256];	/* by reason */
 	/* [i][b]: the CRC32c register that bit b becomes when 2^i zero bytes follow. No constant: the verifier would
 	 * follow each of them. */
 	__u32 crc32c_zeros[17][32];
-	__u64 stage_key[KEY_WORDS];
 	__u32 stage_id[STAGE];
 	__u32 stage_result[STAGE];	/* enum control_result, or the slot that was there | 1 << 31 */
-	struct mask masks[MAX_MASKS];
+	__u64 stage_key[KEY_WORDS];
+	__u64 pad_views[6];
 	struct view views[VIEWS];
 };
+_Static_assert(sizeof(struct mask) % 64 == 0 && sizeof(struct view) % 64 == 0, "cache lines");
+_Static_assert(__builtin_offsetof(struct datapath, views) % 64 == 0, "cache lines");
 
-struct datapath dp;
+struct datapath dp __attribute__((aligned(64)));
 
 /* Set before loading, folded into the code by the verifier. */
 const volatile __u32 n_buckets = 1;		/* of the index; a power of two */
@@ -310,6 +316,7 @@ struct {
 #define STATE_DEPTH_ONE (1u << 24)
 #define STATE_CLONE (1u << 31)		/* made by us, on the way to the injection device */
 #define STATE_REINJECTED (1u << 30)	/* sent by Python: does not go up again */
+#define STATE_TUNNEL (1u << 29)		/* came in by a port that has tunnel metadata */
 #define LIST_PACK(offset, count) ((offset) | (count) << 24)	/* 16M ops, lists of 255 */
 #define LIST_OFFSET(l) ((l) & 0xffffff)
 #define LIST_COUNT(l) ((l) >> 24)

@@ -12,13 +12,19 @@ INLINE void count_flow(__u32 id, __u32 length, const union flow_key *key)
 {
 	__u32 at = id + stripe() * n_flows;
 	struct flow_stats *stats = bpf_map_lookup_elem(&flow_stats, &at);
+	__u32 tick;
 
 	if (!stats)
 		return;
 	add(&stats->packets, 1);
 	add(&stats->bytes, length);
-	stats->used_ns = bpf_ktime_get_coarse_ns();
 	stats->tcp_flags |= ntohs(key->tcp_flags);
+	/* the clock is read once a tick: a call costs as much as all the rest here, bpf_jiffies64() is a load */
+	tick = bpf_jiffies64();
+	if (stats->tick != tick || unlikely(!stats->used_ns)) {
+		stats->tick = tick;
+		stats->used_ns = bpf_ktime_get_coarse_ns();
+	}
 }
 
 /* Whether the packet has to wait behind others of its flow that Python still has. */
@@ -34,18 +40,21 @@ FUNCTION int waits(struct flow *flow)
 INLINE int look_up_and_act(struct __sk_buff *skb)
 {
 	union flow_key key = {};
-	__u32 state = skb->cb[CB_STATE], in_port = STATE_PORT(state), id;
+	__u32 state = skb->cb[CB_STATE], in_port = STATE_PORT(state), version = skb->cb[CB_VERSION], id = 0;
 	struct flow *flow;
-	__u64 actions;
+	__u64 actions, hash;
 
 	if (key_of(skb, &key))
 		return count_drop(in_port, DROP_BAD_PACKET);
-	id = lookup(&key, skb->cb[CB_VERSION]);
-	flow = bpf_map_lookup_elem(&flows, &id);
-	if (unlikely(!id || !flow)) {
-		skb->cb[CB_LIST] = 0;
-		bpf_tail_call(skb, &programs, PROGRAM_UPCALL);
-		return count_drop(in_port, DROP_UPCALL_FAILED);
+	flow = lookup_cached(&key, version, &hash, &id);
+	if (unlikely(!flow)) {
+		id = lookup_by_masks(&key, version, hash);
+		flow = id ? bpf_map_lookup_elem(&flows, &id) : NULL;
+		if (!flow) {
+			skb->cb[CB_LIST] = 0;
+			bpf_tail_call(skb, &programs, PROGRAM_UPCALL);
+			return count_drop(in_port, DROP_UPCALL_FAILED);
+		}
 	}
 	actions = READ_ONCE(flow->actions);
 	if (unlikely(actions & GATE)) {
@@ -89,7 +98,7 @@ int vs_port(struct __sk_buff *skb)
 	add(&c->rx_bytes, frame_length(skb));
 	skb->cb[CB_RECIRC_ID] = 0;
 	skb->cb[CB_DP_HASH] = 0;
-	skb->cb[CB_STATE] = *number;
+	skb->cb[CB_STATE] = *number | (port->flags & PORT_TUNNEL ? STATE_TUNNEL : 0);
 	skb->cb[CB_VERSION] = READ_ONCE(dp.version);
 	return look_up_and_act(skb);
 }
@@ -157,6 +166,7 @@ int vs_inject(struct __sk_buff *skb)
 {
 	__u32 state = skb->cb[CB_STATE], at = skb->mark;
 	struct injection *injection;
+	struct port *port;
 
 	if (state & STATE_CLONE) {
 		skb->cb[CB_STATE] = state & ~STATE_CLONE;
@@ -170,7 +180,9 @@ int vs_inject(struct __sk_buff *skb)
 	skb->priority = injection->skb_priority;
 	skb->cb[CB_RECIRC_ID] = injection->recirc_id;
 	skb->cb[CB_DP_HASH] = injection->dp_hash;
-	skb->cb[CB_STATE] = injection->in_port | (__u32)injection->recirculations << 16 | STATE_REINJECTED;
+	port = port_of(injection->in_port);
+	skb->cb[CB_STATE] = injection->in_port | (__u32)injection->recirculations << 16 | STATE_REINJECTED |
+			    (port && port->flags & PORT_TUNNEL ? STATE_TUNNEL : 0);
 	skb->cb[CB_VERSION] = READ_ONCE(dp.version);
 	if (injection->tunnel[5])
 		restore_tunnel(skb, injection);
