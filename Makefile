@@ -12,6 +12,8 @@ PURE_TESTS = $(wildcard tests/unit tests/property tests/vectors tests/tidy)
 KERNEL_TESTS = $(wildcard tests/bpf tests/e2e)
 # A command that runs another one as root under the oldest kernel promised, in a virtual machine.
 KERNEL_VM ?= $(wildcard ../shared/tools/kernel-vm)
+# It is slow, so bounds are longer there, and bytecode is kept where it goes with the machine.
+VM_ENVIRONMENT = export LAB_PATIENCE=10 PYTHONPYCACHEPREFIX=/tmp/bytecode; unset PYTHONDONTWRITEBYTECODE
 # What to run there: make test-kernel KERNEL_TEST_ARGS="tests/bpf -k 'parse or ipv6'"
 KERNEL_TEST_ARGS ?= -m "not slow" $(KERNEL_TESTS)
 # What to measure, of what `python -m bench --help` lists; all of it if empty.
@@ -35,8 +37,8 @@ test: check object ## check, and the tests that load eBPF and make network names
 
 test-kernel: setup object ## the tests that need root, under the oldest kernel promised, in a virtual machine
 	@test -n "$(KERNEL_VM)" || { echo "test-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
-	LAB_PATIENCE=10 KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
-		'uname -r; export LAB_PATIENCE=10 PYTHONDONTWRITEBYTECODE=1; $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
+	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
+		'uname -r; $(VM_ENVIRONMENT); $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
 
 slow: setup object ## the tests that take minutes (root)
 	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS)
@@ -51,7 +53,7 @@ bench: object bench-objects ## measure beside Open vSwitch and others (root; ins
 bench-kernel: object bench-objects ## the same under the oldest kernel promised, beside Open vSwitch's kernel module
 	@test -n "$(KERNEL_VM)" || { echo "bench-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
 	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
-		'export LAB_PATIENCE=10 PYTHONDONTWRITEBYTECODE=1; $(PYTHON) -m bench.kernel $(CASES)'
+		'$(VM_ENVIRONMENT); $(PYTHON) -m bench.kernel $(CASES)'
 
 bench-objects:
 	@scripts/setup bench

@@ -125,15 +125,17 @@ def test_drop_in_a_copy_ends_the_copy_alone(rig: Rig) -> None:
 # --- truncate
 
 
-@pytest.mark.parametrize(("frame", "kept"), [(FRAME, 34), (TAGGED, 18)], ids=["plain", "tagged"])
+@pytest.mark.parametrize(("frame", "kept"), [(FRAME, {34}), (TAGGED, {18, 38})], ids=["plain", "tagged"])
 @pytest.mark.parametrize("length", [14, 18, 20, 34, 60, len(FRAME) - 1, len(FRAME), len(TAGGED), 2000])
-def test_truncate_is_for_the_next_output_alone(rig: Rig, frame: bytes, kept: int, length: int) -> None:
-    """The kernel keeps the headers before L4 of a packet that this machine made, and a tag."""
-    short = frame[: max(length, kept)]
+def test_truncate_is_for_the_next_output_alone(rig: Rig, frame: bytes, kept: set[int], length: int) -> None:
+    """The kernel keeps the headers before L4 of a packet that this machine made, and a tag; behind a tag it sees them
+    or not, as its version is."""
+    shortened = [frame[: max(length, least)] for least in kept]
     rig.through([frame], [Truncate(length), Output(2), Output(3), Output(2)])
-    assert sorted(rig.frames(2, 2)) == sorted([short, frame])
+    assert sorted(rig.frames(2, 2)) in [sorted([short, frame]) for short in shortened]
     assert rig.frames(3, 1) == [frame]
-    assert rig.through([frame], [Output(3), Truncate(length), Output(2)]) == [short]
+    (came,) = rig.through([frame], [Output(3), Truncate(length), Output(2)])
+    assert came in shortened
     assert rig.frames(3, 1) == [frame]
 
 
@@ -149,13 +151,14 @@ def test_truncate_in_a_copy_stays_in_the_copy(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("ip", "kept"), [(IP(), 52), (IPv6(), 72)], ids=["IPv4", "IPv6"])
 def test_truncate_keeps_the_checksum_that_is_left_to_the_card(rig: Rig, ip: IP | IPv6, kept: int) -> None:
-    """The kernel does not cut it off, so such a packet comes out somewhat longer than was asked for."""
+    """The kernel does not cut it off (Linux 6.1 does), so such a packet may come out somewhat longer than was asked
+    for."""
     frame = bytes(ETHER / ip / TCP() / Raw(bytes(2000)))
     start = len(bytes(ETHER / ip))
     header = VNET_HEADER.pack(1, 1 if kept == 52 else 4, start + 20, 500, start, 16)
     for length in (14, 60, 100):
         came = rig.through([frame], [Output(3), Truncate(length), Output(2)], vnet=header)
-        assert [len(each) for each in came] == [max(length, kept)]
+        assert [len(each) for each in came] in ([max(length, kept)], [max(length, start)])
         assert rig.frames(3, 1) == [frame]
 
 
