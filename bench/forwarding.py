@@ -11,7 +11,7 @@ from functools import partial
 
 from bench.frames import frames
 from bench.measure import SUBJECT, Figure, Plan, compare, interleave
-from bench.rules import spread
+from bench.rules import Flow, spread
 from bench.switches import Bridge, OpenVswitch, OpenVswitchModule, Redirect, Vswitch
 from bench.testbed import Bed, Pair, Switch
 from tests.lab import LabError
@@ -22,6 +22,8 @@ __all__ = ["lookup", "ping", "tcp", "udp"]
 MASKS = 32
 FLOWS = 1000
 PINGS = 1000
+IPERF3_PORT = 5201
+HANDING = f"{SUBJECT}, peer_redirect"
 TEST_RUNS = 200_000
 
 
@@ -32,19 +34,35 @@ def _peers(plan: Plan) -> list[Callable[[], Switch]]:
 
 
 def tcp(plan: Plan) -> Iterator[Figure]:
-    """iperf3 from host to host, one stream and four."""
+    """iperf3 from host to host, one stream and four, then with 32 masks."""
+    handing = partial(Vswitch, peer_redirect=True, label=HANDING)
     with Bed() as bed:
-        pairs = bed.pairs(Vswitch, *_peers(plan))
+        pairs = bed.pairs(Vswitch, handing, *_peers(plan))
         if plan.open_vswitch == "netdev":
             segmenting = bed.pair(partial(OpenVswitch, segmentation=True), apart=True)
             pairs[segmenting.label] = segmenting
         for pair in pairs.values():
             pair.b.iperf3_server()
-        for streams in (1, 4):
-            case = f"TCP, {streams} stream{'s' * (streams > 1)}"
-            seconds = max(1, round(plan.seconds))
-            runs = {name: partial(pair.a.iperf3, pair.b.ip, seconds, streams) for name, pair in pairs.items()}
-            yield from compare(case, "Gbit/s", interleave(case, plan.rounds, runs))
+        yield from _streams("TCP, 1 stream", plan, pairs, 1)
+        yield from _streams("TCP, 4 streams", plan, pairs, 4)
+        for pair in pairs.values():
+            its_own = Flow({"ipv4_dst": pair.b.ip, "tcp_dst": IPERF3_PORT}, "tcp")
+            pair.install([*spread(FLOWS, MASKS - 2, pair.a.mac), its_own])  # one mask is that of the way back
+        yield from _streams(f"TCP, 1 stream, {MASKS} masks", plan, pairs, 1)
+
+
+def _streams(case: str, plan: Plan, pairs: dict[str, Pair], streams: int) -> Iterator[Figure]:
+    seconds = max(1, round(plan.seconds))
+    runs = {name: partial(pair.a.iperf3, pair.b.ip, seconds, streams) for name, pair in pairs.items()}
+    yield from _both(case, "Gbit/s", interleave(case, plan.rounds, runs))
+
+
+def _both(case: str, unit: str, samples: dict[str, list[float]]) -> Iterator[Figure]:
+    """vswitch beside its peers, then the same with peer_redirect."""
+    handed = samples.pop(HANDING)
+    yield from compare(case, unit, samples)
+    del samples[SUBJECT]
+    yield from compare(f"{case}, peer_redirect", unit, samples | {SUBJECT: handed})
 
 
 def ping(plan: Plan) -> Iterator[Figure]:
@@ -67,7 +85,7 @@ def _round_trip(pair: Pair) -> float:
 
 def udp(plan: Plan) -> Iterator[Figure]:
     """60-byte UDP, sender, switch and receiver on one CPU: with one megaflow, then with many under many masks."""
-    handing = partial(Vswitch, peer_redirect=True, label=f"{SUBJECT}, peer_redirect")
+    handing = partial(Vswitch, peer_redirect=True, label=HANDING)
     with Bed() as bed:
         pairs = bed.pairs(Vswitch, handing, *_peers(plan))
         alone = bed.no_switch()
@@ -82,11 +100,7 @@ def _small_packets(case: str, plan: Plan, pairs: dict[str, Pair], flows: int) ->
     runs = {
         name: partial(pair.packets_per_second, seconds=plan.seconds, flows=flows) for name, pair in pairs.items()
     }  # fmt: skip
-    samples = interleave(case, plan.rounds, runs)
-    handed = samples.pop(f"{SUBJECT}, peer_redirect")
-    yield from compare(case, "packets/s", samples)
-    del samples[SUBJECT]
-    yield from compare(f"{case}, peer_redirect", "packets/s", samples | {SUBJECT: handed})
+    yield from _both(case, "packets/s", interleave(case, plan.rounds, runs))
 
 
 def lookup(plan: Plan) -> Iterator[Figure]:

@@ -29,7 +29,7 @@ def main() -> int:
     if loaded.returncode:
         note(f"this kernel has no openvswitch.ko: {loaded.stderr.strip()}")
         return 1
-    return run(CASES, Plan(3, 1.0, "system"), Path("build/bench-kernel.json"), "python -m bench.kernel")
+    return run(CASES, Plan(7, 1.0, "system"), Path("build/bench-kernel.json"), "python -m bench.kernel")
 
 
 if __name__ == "__main__":

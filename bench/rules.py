@@ -23,14 +23,16 @@ OUTPUT = (Output(2),)
 EXACT = Match(in_port=1, ipv4_src=0, ipv4_dst=0, udp_src=0, udp_dst=0).mask
 """The mask of one flow: input port and five-tuple."""
 
+_NUMBERS = {"tcp": 6, "udp": 17}
 _OPENFLOW_NAMES = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What a rule asks of packets from port 1, besides being UDP over IPv4: the arguments of Match()."""
+    """What a rule asks of packets from port 1, besides being UDP (or TCP) over IPv4: the arguments of Match()."""
 
     fields: dict[str, str | int]
+    protocol: str = "udp"
 
     @property
     def match(self) -> Match:
@@ -42,12 +44,12 @@ class Flow:
     def openflow(self) -> str:
         """For ovs-ofctl."""
         written = [f"{_OPENFLOW_NAMES.get(name, name)}={value}" for name, value in self.fields.items()]
-        return ",".join(["udp", "in_port=1", *written, "actions=output:2"])
+        return ",".join([self.protocol, "in_port=1", *written, "actions=output:2"])
 
     def datapath(self) -> str:
         """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without, and which does not
-        conclude from udp() what the protocol is."""
-        text = format_match(self.match).replace("ipv4(", "ipv4(proto=17,")
+        conclude from udp() or tcp() what the protocol is."""
+        text = format_match(self.match).replace("ipv4(", f"ipv4(proto={_NUMBERS[self.protocol]},")
         return text if "eth(" in text else text.replace("eth_type(", "eth(),eth_type(")
 
 
