@@ -17,6 +17,7 @@ import pytest
 
 from tests.lab import Host, Lab, wait_until
 from vswitch import (
+    ConfigError,
     Datapath,
     Key,
     Match,
@@ -384,6 +385,25 @@ def test_a_port_that_floods_does_not_take_the_ring(lab: Lab) -> None:
         assert ports.count(2) == 1
         h1.send(udp_frame(1, 0))
         assert [miss.port for miss in dp.misses(timeout_s=0.5)] == [1]
+
+
+def test_misses_that_are_kept_can_still_be_read(lab: Lab) -> None:
+    """Also when the ring has gone round, and when it is gone."""
+    h1, h2 = lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
+    options = Options(ring_bytes=1 << 16, port_quota_bytes=1 << 15)
+    kept: list[Miss] = []
+    frames = [udp_frame(flow, flow) for flow in range(300)]
+    with Datapath.create(f"k{lab.name}"[:15], ports=[h1.port, h2.port], local=False, options=options) as dp:
+        dp.start_upcalls()
+        for begin in range(0, len(frames), 50):
+            for frame in frames[begin : begin + 50]:
+                h1.send(frame)
+            kept += dp.misses(timeout_s=0.1)
+        assert [miss.packet for miss in kept if is_udp(miss.packet)] == frames
+    assert [miss.packet for miss in kept if is_udp(miss.packet)] == frames
+    for answer in (lambda: kept[0].send(Output(2)), kept[0].drop, lambda: kept[0].install(Match(), Output(2))):
+        with pytest.raises(ConfigError, match="too late"):
+            answer()
 
 
 def test_without_a_reader_misses_are_counted(dp: Datapath, hosts: tuple[Host, Host]) -> None:

@@ -14,6 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from sys import getrefcount
 
 from vswitch.base.errors import ConfigError, VswitchError
 from vswitch.datapath.ebpf.flows import FlowTable
@@ -67,7 +68,7 @@ class Miss:
 
     `key`: what the packet looks like. `port`: number of the port that it came in by. `packet`: the frame.
     `reason`: a miss, or a userspace action, whose `userdata` it carries. The answer is carried out when the batch that
-    the packet came with is through.
+    the packet came with is through; who keeps the miss longer can read it, but an answer is too late (ConfigError).
     """
 
     __slots__ = (
@@ -145,6 +146,8 @@ class Miss:
 
     def _install(self, rule: Rule) -> None:
         match = rule.match
+        if not self._size:
+            raise self._too_late()
         if self._key & match.mask != match.value:
             raise ConfigError(f"{match!r} does not take the packet that asked for it, {self.key!r}")
         self.rule = rule
@@ -152,12 +155,25 @@ class Miss:
 
     def send(self, actions: Action | Iterable[Action]) -> None:
         """Execute `actions` on this packet alone."""
+        if not self._size:
+            raise self._too_late()
         self._send = check_actions((actions,) if isinstance(actions, Action) else actions)
         self.answered = True
 
     def drop(self) -> None:
         """Drop this packet alone."""
+        if not self._size:
+            raise self._too_late()
         self.answered = True
+
+    def _too_late(self) -> ConfigError:
+        return ConfigError(f"too late to answer {self!r}: the batch that it came with is through")
+
+    def keep(self) -> None:
+        """Copy what lies in the ring, where it is about to be overwritten. No answer is possible any more."""
+        end = self._offset + UpcallOffset.PACKET + self._captured
+        self._view = memoryview(bytes(self._view[self._offset : end]))
+        self._offset = self._size = 0
 
     def look(self) -> Look:
         """What the packet is to look like when it is sent down."""
@@ -173,6 +189,8 @@ class Miss:
 
 
 _REASONS = tuple(UpcallReason)
+_OWN_REFERENCES = 3
+"""To a miss that nobody but `_account` has: from the list, from its variable, from the argument of getrefcount()."""
 
 Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
 """What a handler may return: a rule to install, or (match, actions) for short; None if it answered by the miss's own
@@ -440,10 +458,12 @@ class Upcalls:
             self._flows.arena.release(word)
 
     def _account(self, handled: list[tuple[Miss, bool]]) -> None:
-        """Give each port its share of the ring back."""
+        """Give each port its share of the ring back, and leave to the program what it has kept."""
         consumed: dict[int, int] = {}
         for miss, _ in handled:
             consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
+            if getrefcount(miss) > _OWN_REFERENCES:
+                miss.keep()
         for port, size in consumed.items():
             slot = self._ports.slot_of(port)
             if slot is not None:
