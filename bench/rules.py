@@ -47,9 +47,11 @@ class Flow:
         return ",".join([self.protocol, "in_port=1", *written, "actions=output:2"])
 
     def datapath(self) -> str:
-        """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without, and which does not
-        conclude from udp() or tcp() what the protocol is."""
+        """For ovs-dpctl, to which a rule that does not speak of Ethernet is one for packets without, which does not
+        conclude from udp() or tcp() what the protocol is, and whose kernel wants to hear of TCP's flags."""
         text = format_match(self.match).replace("ipv4(", f"ipv4(proto={_NUMBERS[self.protocol]},")
+        if self.protocol == "tcp":
+            text += ",tcp_flags(0/0)"
         return text if "eth(" in text else text.replace("eth_type(", "eth(),eth_type(")
 
 
