@@ -7,16 +7,30 @@ in both, through the same code that packets take (`CONTROL_LOOKUP`), and as pack
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lab import Lab
-from vswitch import Datapath, ExistsError, Match, NotFoundError, Output, OverlapError, Rule, TableFullError
+from vswitch import (
+    Action,
+    Datapath,
+    Drop,
+    ExistsError,
+    Match,
+    NotFoundError,
+    Output,
+    OverlapError,
+    Rule,
+    TableFullError,
+)
 from vswitch.datapath.ebpf import bpf_syscall
+from vswitch.datapath.ebpf.layout import DATAPATH
 from vswitch.packet import build
 
 FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -237,6 +251,13 @@ def test_256_masks_of_one_priority_all_answer(lab: Lab) -> None:
             slot = dp._flow_table.lookup(rule.match.value)
             assert slot is not None
             assert dp._flow_table.read(slot).rule == rule
+        for rule in rules:
+            given = rule.match.fields()
+            packet = build.ethernet(given["eth_dst"][0], given.get("eth_src", (0, 0))[0], 0x88B5, bytes(46))
+            for _ in range(2):  # by the masks, then by the cache
+                slot = look_up_packet(dp, given["in_port"][0], packet)
+                assert slot is not None
+                assert dp._flow_table.read(slot).rule == rule
 
 
 def test_a_slot_used_again_under_a_lower_rule_does_not_answer_from_the_cache(dp: Datapath) -> None:
@@ -253,6 +274,88 @@ def test_a_slot_used_again_under_a_lower_rule_does_not_answer_from_the_cache(dp:
     assert dp._flow_table.read(slot).actions == (Output(2),)
 
 
+def actions_for(dp: Datapath, packet: bytes) -> tuple[Action, ...]:
+    slot = look_up_packet(dp, 1, packet)
+    assert slot is not None
+    return dp._flow_table.read(slot).actions
+
+
+def test_keys_that_differ_by_the_multiplier_of_a_hash_are_told_apart(dp: Datapath) -> None:
+    """The top bit of a word survives a multiplication by any odd number: these pairs once had the same signature,
+    whatever the seed, and so the wider rule of the first answered for the second."""
+    dp.flows.add(Match(ipv4_dst="10.0.0.1", udp_dst=80), Drop(1), priority=20)
+    dp.flows.add(Match(in_port=1), Output(2), priority=10)
+    for first, second in [("14.0.0.129", 80 ^ 0x80), ("138.0.0.1", 80), ("10.0.0.129", 80), ("10.0.0.1", 80 ^ 0x8000)]:
+        assert actions_for(dp, frame(int(IPv4Address(first)), second)) == (Output(2),)
+        assert actions_for(dp, frame(0x0A000001, 80)) == (Drop(1),)
+
+
+@pytest.mark.parametrize("word", range(3))
+def test_flows_that_differ_in_neighbouring_words_all_fit(dp: Datapath, word: int) -> None:
+    """The same pairs in IPv6 addresses, whose words are neighbours: eight flows of one signature fit in no index."""
+    for bits in itertools.product((0, 1), repeat=3):
+        words = [0, 0, 0, 0]
+        for place, bit in enumerate(bits):
+            if bit and place + word < 4:
+                words[place + word] ^= 1 << 63
+                if place + word < 3:
+                    words[place + word + 1] ^= 1 << 63 | 1 << 34
+        value = Match(in_port=1).value | sum(each << 64 * (8 + n) for n, each in enumerate(words))
+        mask = Match(in_port=0).mask | ((1 << 256) - 1) << 64 * 8
+        with contextlib.suppress(ExistsError):  # where the last pair ends with the addresses
+            dp.flows.add(Match.from_ints(value, mask), Output(1))
+    for flow in dp.flows:
+        slot = dp._flow_table.lookup(flow.match.value)
+        assert slot is not None
+        assert dp._flow_table.read(slot).match == flow.match
+
+
+def test_overlap_is_found_after_a_priority_was_down_to_one_mask(dp: Datapath) -> None:
+    dp.flows.add(Match(in_port=1), Output(1))
+    dp.flows.add(Match(in_port=2, eth_type=0x806), Output(2))
+    dp.flows.delete(Match(in_port=2, eth_type=0x806))
+    dp.flows.add(Match(in_port=3), Output(3))
+    with pytest.raises(OverlapError, match="in_port=3"):
+        dp.flows.add(Match(in_port=3, eth_type=0x806), Output(4))
+
+
+def test_batch_that_failed_leaves_nothing_in_the_cache(dp: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet comes while half of the batch is there, and its answer is cached; afterwards the slot is another's."""
+    packet = frame(0x0A000001, 1)
+    dp.flows.add(Match(udp_dst=1), Output(5), priority=5)
+    dp.flows.add(Match(in_port=3), Output(7), priority=10)
+    dp.flows.add(Match(ipv4_dst="10.0.0.9"), Output(8), priority=0)
+    explain = dp._flow_table._explain
+
+    def packet_first(rule: Rule, result: int) -> None:
+        assert actions_for(dp, packet) == (Output(6),)
+        explain(rule, result)
+
+    monkeypatch.setattr(dp._flow_table, "_explain", packet_first)
+    with pytest.raises(ExistsError):
+        dp.flows.add_many([Rule(Match(in_port=n), (Output(6),), 10) for n in (3, 1)])
+    monkeypatch.undo()
+    assert len(dp.flows) == 3
+    dp.flows.add(Match(ipv4_dst="10.0.0.1"), Output(9), priority=0)
+    assert actions_for(dp, packet) == (Output(5),)
+
+
+def test_takeover_makes_true_what_was_indexed_but_not_published(lab: Lab) -> None:
+    """Its controller was killed after a rule had been indexed, before the caches were told."""
+    name, packet = f"k{lab.name}"[:15], frame(0x0A000001, 1)
+    with Datapath.create(name, local=False) as first:
+        first.flows.add(Match(in_port=2), Output(2), priority=9)
+        first.flows.add(Match(udp_dst=1), Output(1), priority=5)
+        assert actions_for(first, packet) == (Output(1),)
+        first._flow_table._write([Rule(Match(in_port=1), (Output(3),), 9)], 0, 0)
+        first.keep()
+    with Datapath.open(name) as second:
+        try:
+            assert actions_for(second, packet) == (Output(3),)
+        finally:
+            second._delete()
+
+
 def test_delete_and_get_of_what_is_not_there(dp: Datapath) -> None:
     for call in (dp.flows.delete, dp.flows.get):
         with pytest.raises(NotFoundError, match="in_port=3"):
@@ -266,7 +369,7 @@ def test_versions_turn_round(dp: Datapath) -> None:
     words = dp._state.words
     table = dp._flow_table
     dp.flows.add(Match(in_port=1), Output(1))
-    view = bytes(dp._state.bytes[table._view_at(table.version) :][: 256 + 8 + 2048])
+    view = bytes(dp._state.bytes[table._view_at(table.version) :][: DATAPATH.VIEW_SIZE])
     words[0] = 0xFFFFFFFD
     dp._state.bytes[table._view_at(0xFFFFFFFD) :][: len(view)] = view
     for turn in range(6):

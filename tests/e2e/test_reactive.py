@@ -390,7 +390,7 @@ def test_a_port_that_floods_does_not_take_the_ring(lab: Lab) -> None:
 def test_misses_that_are_kept_can_still_be_read(lab: Lab) -> None:
     """Also when the ring has gone round, and when it is gone."""
     h1, h2 = lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-    options = Options(ring_bytes=1 << 16, port_quota_bytes=1 << 15)
+    options = Options(ring_bytes=1 << 17, port_quota_bytes=1 << 17)
     kept: list[Miss] = []
     frames = [udp_frame(flow, flow) for flow in range(300)]
     with Datapath.create(f"k{lab.name}"[:15], ports=[h1.port, h2.port], local=False, options=options) as dp:

@@ -16,6 +16,7 @@ Invariants
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from array import array
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vswitch.base.errors import ConfigError, ExistsError, LimitError, NotFoundError, TableFullError
+from vswitch.base.errors import ConfigError, ExistsError, LimitError, NotFoundError, TableFullError, VswitchError
 from vswitch.datapath.ebpf.bpf_syscall import wait_for_programs
 from vswitch.datapath.ebpf.layout import (
     DATAPATH,
@@ -31,6 +32,7 @@ from vswitch.datapath.ebpf.layout import (
     FLOW_STATS,
     GATE,
     MASK,
+    MAX_MASKS,
     NO_MASK,
     STAGE,
     VIEWS,
@@ -46,6 +48,8 @@ from vswitch.model.overlap import OverlapIndex
 
 __all__ = ["FlowTable"]
 
+_TRIES = 10
+"""How often a reader looks again at what the controlling process has changed just then."""
 _FOUND = 1 << 31
 _WORD = (1 << 64) - 1
 _FLOW_WORDS = FLOW.size // 8
@@ -105,15 +109,23 @@ class FlowTable:
 
     def _read_masks(self) -> None:
         """Masks and priorities of the current view. A mask's priority is kept in its `pad`, for this purpose."""
-        view = self._view_at(self.version)
-        count = self._words[(view + DATAPATH.VIEW_N_MASKS) // 4]
-        order = self._state.bytes[view + DATAPATH.VIEW_ORDER :].cast("B")[: 2 * count].cast("H").tolist()
-        self._masks, self._masks_by_id = {}, {}
-        for mask_id in order:
-            _, n, priority, index, word = MASK.unpack_from(self._state.bytes, DATAPATH.MASKS + mask_id * MASK.size)
-            mask = sum(int.from_bytes(word[8 * j : 8 * j + 8], "little") << 64 * index[j] for j in range(n))
-            entry = _Mask(mask_id, mask, priority, tuple(index[:n]))
-            self._masks[mask, priority] = self._masks_by_id[mask_id] = entry
+        for _ in range(_TRIES):
+            version = self.version
+            view = self._view_at(version)
+            count = min(self._words[(view + DATAPATH.VIEW_N_MASKS) // 4], MAX_MASKS)
+            order = self._state.bytes[view + DATAPATH.VIEW_ORDER :].cast("B")[: 2 * count].cast("H").tolist()
+            self._masks, self._masks_by_id = {}, {}
+            for mask_id in order:
+                entry = self._read_mask(mask_id % MAX_MASKS)
+                self._masks[entry.mask, entry.priority] = self._masks_by_id[mask_id] = entry
+            if self.version == version:  # else another process has changed them meanwhile
+                break
+
+    def _read_mask(self, mask_id: int) -> _Mask:
+        _, n, priority, index, word = MASK.unpack_from(self._state.bytes, DATAPATH.MASKS + mask_id * MASK.size)
+        words = range(min(n, KEY_WORDS))
+        mask = sum(int.from_bytes(word[8 * j : 8 * j + 8], "little") << 64 * index[j] for j in words)
+        return _Mask(mask_id, mask, priority, tuple(index[: len(words)]))
 
     def _adopt(self) -> None:
         """Count what an earlier controller left, and finish or undo the change in the middle of which it was killed."""
@@ -136,10 +148,8 @@ class FlowTable:
         self._free = [slot for slot in range(len(used) - 1, 0, -1) if slot not in taken]
         self._free_masks = [i for i in range(self._max_masks, 0, -1) if i not in self._masks_by_id]
         self.arena.adopt(words)
-        if any(not entry.flows for entry in self._masks.values()):
-            self._drop_empty_masks()
-            self._publish()
-        self._reused = True
+        self._drop_empty_masks()
+        self._publish()  # a rule may have been indexed over others whose answers are cached
 
     def _settle_turn(self, slot: int) -> bool:
         """Make a flow of an unfinished change what packets see it as by now. Whether it is there."""
@@ -284,7 +294,8 @@ class FlowTable:
         return noted
 
     def _note_priority(self, priority: int, new: list[Match], gone: set[Match], noted: _Noted) -> None:
-        """Where one match takes the place of an equal one, the index stays as it is."""
+        """Where one match takes the place of an equal one, the index stays as it is. One that has become needless is
+        forgotten: it would not hear of what is added."""
         if gone:
             same = gone.intersection(new)
             new = [match for match in new if match not in same]
@@ -293,7 +304,9 @@ class FlowTable:
             noted.gone[priority] = gone
         masks = {entry.mask for entry in self._masks.values() if entry.priority == priority}
         masks.update(match.mask for match in new)
-        if new and len(masks) > 1:
+        if len(masks) < 2:
+            self._overlaps.pop(priority, None)
+        elif new:
             index = self._index_of(priority)
             index.prepare(masks)
             index.discard(gone)  # again: `prepare` may have read it from the kernel
@@ -303,7 +316,8 @@ class FlowTable:
         for priority, matches in noted.added.items():
             self._overlaps[priority].discard(matches)
         for priority, gone in noted.gone.items():
-            self._overlaps[priority].restore(gone)
+            if priority in self._overlaps:
+                self._overlaps[priority].restore(gone)
 
     def _gone(self, remove: Sequence[int]) -> dict[int, set[Match]]:
         """Matches of the flows in these slots by priority, where someone keeps an index of them."""
@@ -390,6 +404,7 @@ class FlowTable:
         for slot in slots:
             self._forget(slot)
         self._drop_empty_masks()
+        self._reused = True
 
     def open_gates(self, slots: Sequence[int], sent: Mapping[int, int]) -> list[int]:
         """Let packets of these flows pass from now on, where `sent` (by slot, 0 if absent) packets that came up to the
@@ -470,10 +485,10 @@ class FlowTable:
 
     def modify(self, slot: int, rule: Rule) -> None:
         """Other actions and timeouts for the flow in `slot`; its statistics go on."""
+        self.need_control()
         old = self._flow_words[slot * _FLOW_WORDS] & ~GATE
         word = self.arena.acquire(rule.actions)
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
-        self.need_control()
         self._timed -= self._has_timeout(slot)
         self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = int(idle * 1000) if idle else 0
         self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = int(hard * 1000) if hard else 0
@@ -481,7 +496,7 @@ class FlowTable:
         if word == old:
             self.arena.release(word)
             return
-        self._flow_words[slot * _FLOW_WORDS] = word
+        self._flow_words[slot * _FLOW_WORDS] = word | self._flow_words[slot * _FLOW_WORDS] & GATE
         self._settle()
         self.arena.release(old)
 
@@ -571,8 +586,25 @@ class FlowTable:
         """All flows, as they are while it goes along."""
         self._refresh()
         for slot in self.slots():
-            if self._flow_ints[slot * _FLOW_INTS + _AT_MASK] in self._masks_by_id:
-                yield self.read(slot)
+            flow = self._read_beside(slot)
+            if flow is not None:
+                yield flow
+
+    def _read_beside(self, slot: int) -> Megaflow | None:
+        """The flow in `slot` if it stays there while it is read: another process may be changing it."""
+        for _ in range(_TRIES):
+            before = self._identity(slot)
+            flow = None
+            with contextlib.suppress(LookupError, ValueError, VswitchError):  # half of what it was, half of what it is
+                flow = self.read(slot)
+            if self._identity(slot) == before:
+                return flow
+        return None
+
+    def _identity(self, slot: int) -> tuple[int, int, int]:
+        """What differs if the slot holds another flow, or the flow has other actions."""
+        words, at = self._flow_words, slot * _FLOW_WORDS
+        return words[at] & ~GATE, words[at + 1], words[at + (_AT_KEY + KEY_BYTES) // 8]
 
     def stats(self, slot: int, now_ns: int | None = None) -> FlowStats:
         """What the flow in `slot` has counted, over all CPUs."""
@@ -599,6 +631,4 @@ class FlowTable:
         while first < self._state.flow_slots:
             count, first = self._state.control(ControlCode.EXPIRE, first=first, now_ns=now_ns)
             found += self._stage[:count].tolist()
-            if count < STAGE:
-                break
         return found

@@ -11,6 +11,7 @@ Invariant: the program runs inside the system call, so when `flush` returns ever
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -18,7 +19,7 @@ from collections import OrderedDict
 
 from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.datapath.ebpf import attach
-from vswitch.datapath.ebpf.layout import INJECTION
+from vswitch.datapath.ebpf.layout import DATAPATH, INJECTION
 from vswitch.datapath.ebpf.netdev import Netdev
 from vswitch.datapath.ebpf.state import State, hidden_name, owner_mark
 
@@ -69,6 +70,7 @@ class Injector:
     def __init__(self, state: State) -> None:
         self._injections = state.memory["injections"].view
         self._slots = state.memory["injections"].entries
+        self._injected = state.bytes[DATAPATH.INJECTED : DATAPATH.INJECTED + 8].cast("Q")
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -103,6 +105,7 @@ class Injector:
         """No more packets."""
         self._socket.close()
         self._injections.release()
+        self._injected.release()
 
     def entry(self, look: Look, list_word: int = 0) -> int:
         """The number of an entry that makes packets look so. `list_word`: an action word that is a list, or 0."""
@@ -152,19 +155,23 @@ class Injector:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was added; afterwards all of it has passed the datapath."""
+        """Send what was added; afterwards all of it has passed the datapath.
+
+        A packet that the datapath drops fails with ENOBUFS, and sendmmsg() tells of a failure only by how many it has
+        sent before. So the program counts what has arrived: it says whether the one that failed did.
+        """
         at, waiting = 0, self._waiting
         while at < waiting:
-            sent = _sendmmsg(self._fd, self._base + at * _MMSGHDR.size, waiting - at, 0)
-            if sent > 0:
-                at += sent
-                self.sent += sent
-            elif ctypes.get_errno() not in (4, 105):  # EINTR, ENOBUFS: the program dropped it, which it has counted
+            before = self._injected[0]
+            sent = max(_sendmmsg(self._fd, self._base + at * _MMSGHDR.size, waiting - at, 0), 0)
+            arrived = self._injected[0] - before
+            if arrived > sent:  # the last one was dropped there, which the datapath has counted
+                sent = arrived
+            elif not sent and ctypes.get_errno() != errno.EINTR:
                 self.failed += 1
                 at += 1
-            elif ctypes.get_errno() == 105:
-                at += 1
-                self.sent += 1
+            self.sent += sent
+            at += sent
         self._waiting = 0
 
     def send(self, entry: int, packet: bytes, offload: bytes = bytes(_OFFLOAD_BYTES)) -> None:

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 __all__ = [
+    "CACHE_WAYS",
     "CONTROL",
     "COUNTERS",
     "DATAPATH",
@@ -40,6 +41,7 @@ LAYOUT: Final = 2
 MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024
+CACHE_WAYS: Final = 5
 NO_MASK: Final = 0
 GATE: Final = 1 << 63
 
@@ -82,12 +84,15 @@ class DATAPATH:
     OPTION_MASKS: Final = 16
     OPTION_QUOTA: Final = 20
     NETWORK: Final = 24
-    MASKS: Final = 64
+    HASH_KEYS: Final = 64
+    HASH_KEYS_BYTES: Final = 256
+    MASKS: Final = HASH_KEYS + HASH_KEYS_BYTES
     EXPLICIT_DROPS: Final = MASKS + MASK.size * MAX_MASKS
     CRC32C_ZEROS: Final = EXPLICIT_DROPS + 256 * 8
     STAGE_ID: Final = CRC32C_ZEROS + 17 * 32 * 4
     STAGE_RESULT: Final = STAGE_ID + 4 * STAGE
     STAGE_KEY: Final = STAGE_RESULT + 4 * STAGE
+    INJECTED: Final = STAGE_KEY + 208
     VIEWS: Final = STAGE_KEY + 256
     VIEW_N_MASKS: Final = MASK.size
     VIEW_ORDER: Final = MASK.size + 64

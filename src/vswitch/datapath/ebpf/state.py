@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from vswitch.base.errors import BusyError, ConfigError, ExistsError, MachineErro
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf import attach, bpf_syscall
 from vswitch.datapath.ebpf.bpf_syscall import SyscallProgram
-from vswitch.datapath.ebpf.layout import CONTROL, DATAPATH, LAYOUT, MAX_MASKS, ControlCode
+from vswitch.datapath.ebpf.layout import CACHE_WAYS, CONTROL, DATAPATH, LAYOUT, MAX_MASKS, ControlCode
 from vswitch.datapath.ebpf.libbpf import ObjectFile
 from vswitch.datapath.ebpf.memory import SharedMap
 from vswitch.datapath.ebpf.network import network_cookie, network_exists
@@ -74,7 +75,7 @@ _PROGRAMS = ("vs_port", "vs_inject", "vs_control", "vs_extract")
 @dataclass(frozen=True, slots=True)
 class Options:
     """Sizes of a datapath, fixed for its life. Memory is taken when it is made: for each flow 256 bytes, 32 bytes a
-    stripe (CPUs, 8 at most) and about 24 of index; for each CPU 64 bytes for each 8 cache entries.
+    stripe (CPUs, 8 at most) and about 24 of index; for each CPU 64 bytes for each 5 cache entries.
 
     max_flows: megaflows. max_masks: different masks (per priority), at most 1023. max_ports: ports at one time.
     max_ops: steps of action lists (32 bytes each); a list that is no single output takes about 2 + its actions + the
@@ -86,7 +87,7 @@ class Options:
     max_masks: int = 256
     max_ports: int = 1024
     max_ops: int = 65536
-    cache_entries: int = 32768
+    cache_entries: int = 40960
     max_meters: int = 256
     ring_bytes: int = 8 << 20
     port_quota_bytes: int = 512 << 10
@@ -97,7 +98,7 @@ class Options:
             "max_masks": (1, MAX_MASKS - 1),
             "max_ports": (1, MAX_PORT + 1),
             "max_ops": (64, 1 << 24),
-            "cache_entries": (8, 1 << 24),
+            "cache_entries": (8, CACHE_WAYS << 21),
             "max_meters": (1, 1 << 20),
             "ring_bytes": (1 << 17, 1 << 30),
             "port_quota_bytes": (1 << 17, 1 << 30),
@@ -116,7 +117,7 @@ def _power_of_two(at_least: int) -> int:
 
 def rounded_size(option: str, value: int) -> int:
     """What a size becomes when a datapath is made with it."""
-    return 8 * _power_of_two(max(value // 8, 1)) if option == "cache_entries" else value
+    return CACHE_WAYS * _power_of_two(-(-value // CACHE_WAYS)) if option == "cache_entries" else value
 
 
 def _root() -> Path:
@@ -380,6 +381,8 @@ class State:
         words[DATAPATH.OPTION_MASKS // 4] = options.max_masks
         words[DATAPATH.OPTION_QUOTA // 4] = options.port_quota_bytes
         self.bytes[DATAPATH.NETWORK : DATAPATH.NETWORK + 8] = network_cookie().to_bytes(8, "little")
+        keys = secrets.token_bytes(DATAPATH.HASH_KEYS_BYTES)
+        self.bytes[DATAPATH.HASH_KEYS : DATAPATH.HASH_KEYS + len(keys)] = keys
         tables = crc32c_zero_tables()
         self.bytes[DATAPATH.CRC32C_ZEROS : DATAPATH.CRC32C_ZEROS + len(tables)] = tables
 
@@ -391,7 +394,7 @@ class State:
         cpus = bpf_syscall.cpu_slots()
         stripes = min(_power_of_two(cpus), MAX_STRIPES)
         buckets = _power_of_two(max(options.max_flows // 3, 2))
-        cache_buckets = rounded_size("cache_entries", options.cache_entries) // 8
+        cache_buckets = rounded_size("cache_entries", options.cache_entries) // CACHE_WAYS
         entries = {
             "flows": options.max_flows + 1,  # flow 0 is none
             "flow_stats": (options.max_flows + 1) * stripes,
@@ -469,7 +472,7 @@ class State:
             max_masks=self.words[DATAPATH.OPTION_MASKS // 4],
             max_ports=self.memory["port_infos"].entries - 1,
             max_ops=self.memory["ops"].entries,
-            cache_entries=bpf_syscall.map_info(self.maps["cache"]).max_entries * 8 // bpf_syscall.cpu_slots(),
+            cache_entries=bpf_syscall.map_info(self.maps["cache"]).max_entries * CACHE_WAYS // bpf_syscall.cpu_slots(),
             max_meters=self.memory["meters"].entries,
             ring_bytes=bpf_syscall.map_info(self.maps["upcalls"]).max_entries,
             port_quota_bytes=self.words[DATAPATH.OPTION_QUOTA // 4],

@@ -177,6 +177,8 @@ GLOBAL int conforms(__u32 id, __u32 length)
 	return 1;
 }
 
+#define MIX(hash, x) do { hash ^= (x); hash *= 0x9e3779b97f4a7c15ULL; hash ^= hash >> 29; } while (0)
+
 /* A hash of addresses, protocol and ports, the same for all packets of a connection in one direction. Never 0. */
 GLOBAL int hash_packet(struct __sk_buff *skb, __u32 seed)
 {

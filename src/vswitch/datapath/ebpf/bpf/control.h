@@ -13,34 +13,35 @@
 /* A new flow comes with all 26 words, masked; what stays are those that its mask looks at. */
 INLINE __u64 pack_and_hash(struct flow *flow, const struct mask *mask)
 {
-	__u64 hash = mask->seed;
+	__u64 sum = mask->seed;
 	__u32 n = mask->n;
 
 #pragma clang loop unroll(disable)
 	for (__u32 j = 0; j < KEY_WORDS; j++) {
+		__u32 i = KEY_INDEX(mask->index[j]);
 		__u64 word;
 
 		if (j >= n)
 			break;
-		word = flow->key[KEY_INDEX(mask->index[j])] & mask->word[j];
+		word = flow->key[i] & mask->word[j];
 		flow->key[j] = word;
-		MIX(hash, word);
+		sum += NH(word, dp.hash_keys[i]);
 	}
-	return finish(hash);
+	return finish(sum);
 }
 
 INLINE __u64 hash_flow(const struct flow *flow, const struct mask *mask)
 {
-	__u64 hash = mask->seed;
+	__u64 sum = mask->seed;
 	__u32 n = mask->n;
 
 #pragma clang loop unroll(disable)
 	for (__u32 j = 0; j < KEY_WORDS; j++) {
 		if (j >= n)
 			break;
-		MIX(hash, flow->key[j]);
+		sum += NH(flow->key[j], dp.hash_keys[KEY_INDEX(mask->index[j])]);
 	}
-	return finish(hash);
+	return finish(sum);
 }
 
 INLINE int same_key(const struct flow *a, const struct flow *b, const struct mask *mask)
@@ -248,6 +249,8 @@ static long open_step(__u32 i, UNUSED void *context)
 	return 0;
 }
 
+#define EXPIRE_STEPS (1 << 20)	/* flow slots of one request; bpf_loop() takes 2^23 at most */
+
 struct expiry {
 	__u64 now_ns;
 	__u32 first, found, seen, pad;
@@ -307,7 +310,7 @@ INLINE int control(struct control *c)
 		bpf_loop(count, open_step, NULL, 0);
 		return 0;
 	case CONTROL_EXPIRE:
-		bpf_loop(n_flows, expire_step, &e, 0);
+		bpf_loop(n_flows < EXPIRE_STEPS ? n_flows : EXPIRE_STEPS, expire_step, &e, 0);
 		c->result = e.found;
 		c->first = e.first + e.seen;
 		return 0;

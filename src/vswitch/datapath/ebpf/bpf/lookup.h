@@ -2,26 +2,33 @@
 /*
  * Which megaflow takes a packet.
  *
- * First a cache of each CPU: the hash of the key under the union of all masks leads to an 8-way bucket of
+ * First a cache of each CPU: the hash of the key under the union of all masks leads to a 5-way bucket of
  * (signature, flow). A hit is believed only after a masked compare with the flow itself, so a stale entry
- * costs a few nanoseconds and never misroutes. Where a rule lies over another of lower priority, the older
- * answer would still pass that compare: such an insert is a new version with a new seed, which no old
- * entry has.
+ * costs a few nanoseconds. Where a rule lies over another of lower priority that is not enough: a wrong entry
+ * would pass the compare. Such an insert is therefore a new version with a new seed, which no old entry has;
+ * and signatures have 64 bits that a sender cannot steer (below).
  *
  * Then the masks in order of priority, one probe of the index each (about 16 ns). The index holds all flows
  * of all masks in buckets of seven; a flow whose bucket is full goes to one other bucket, and is counted in
  * the first, so that only then a reader looks at the second. Two flows with the same signature never share a
  * bucket. Python (control.h) is the only writer.
+ *
+ * Hashing is NH (Black et al., UMAC): the sum of products of the halves of each word, each half with a random
+ * number added that nobody outside knows. Whatever two different keys a sender chooses, their sums differ by
+ * any given number with a probability of 2^-32 at most. The cache, which trusts signatures, takes two such sums
+ * under different numbers.
  */
 #pragma once
 
 #include "parse.h"
 
-#define MIX(hash, x) do { hash ^= (x); hash *= 0x9e3779b97f4a7c15ULL; hash ^= hash >> 29; } while (0)
+#define NH(word, k) ((__u64)((__u32)(word) + (__u32)(k)) * ((__u32)((word) >> 32) + (__u32)((k) >> 32)))
 
-/* Every bit of the last word reaches the low bits, which choose the bucket. */
+/* A bijection by which every bit reaches every other. */
 INLINE __u64 finish(__u64 hash)
 {
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
 	hash ^= hash >> 32;
 	hash *= 0xd6e8feb86659fd93ULL;
 	return hash ^ hash >> 32;
@@ -36,16 +43,38 @@ INLINE __u32 signature(__u64 hash)
 /* hot: once per packet and mask */
 INLINE __u64 hash_key(const union flow_key *key, const struct mask *mask)
 {
-	__u64 hash = mask->seed;
+	__u64 sum = mask->seed;
 	__u32 n = mask->n;
 
 #pragma clang loop unroll(disable)
 	for (__u32 j = 0; j < KEY_WORDS; j++) {
+		__u32 i = KEY_INDEX(mask->index[j]);
+
 		if (j >= n)
 			break;
-		MIX(hash, key->w[KEY_INDEX(mask->index[j])] & mask->word[j]);
+		sum += NH(key->w[i] & mask->word[j], dp.hash_keys[i]);
 	}
-	return finish(hash);
+	return finish(sum);
+}
+
+/* hot: once per packet; what tells microflows apart, under the union of all masks */
+INLINE __u64 signature_of_key(const union flow_key *key, const struct mask *all)
+{
+	__u64 one = all->seed, two = 0;
+	__u32 n = all->n;
+
+#pragma clang loop unroll(disable)
+	for (__u32 j = 0; j < KEY_WORDS; j++) {
+		__u32 i = KEY_INDEX(all->index[j]);
+		__u64 word;
+
+		if (j >= n)
+			break;
+		word = key->w[i] & all->word[j];
+		one += NH(word, dp.hash_keys[i]);
+		two += NH(word, dp.hash_keys[i + 1]);
+	}
+	return finish(one) + two;
 }
 
 /* hot: once per packet */
@@ -100,9 +129,9 @@ INLINE __u32 id_in_bucket(const struct bucket *b, __u32 sig)
 	return 0;
 }
 
-INLINE __u32 id_in_cache(const struct bucket *b, __u32 sig)
+INLINE __u32 id_in_cache(const struct cache_bucket *b, __u64 sig)
 {
-	AT(0); AT(1); AT(2); AT(3); AT(4); AT(5); AT(6); AT(7);
+	AT(0); AT(1); AT(2); AT(3); AT(4);
 	return 0;
 #undef AT
 }
@@ -167,33 +196,36 @@ INLINE void search(struct search *s)
 	bpf_loop(s->view->n_masks, search_step, s, 0);
 }
 
-INLINE struct bucket *cache_bucket(__u64 hash)
+INLINE struct cache_bucket *cache_bucket_of(__u64 sig)
 {
-	__u32 at = (hash & (n_cache_buckets - 1)) + bpf_get_smp_processor_id() * n_cache_buckets;
+	__u32 at = (sig & (n_cache_buckets - 1)) + bpf_get_smp_processor_id() * n_cache_buckets;
 
 	return bpf_map_lookup_elem(&cache, &at);
 }
 
-INLINE void remember(struct bucket *b, __u32 sig, __u32 id, __u64 hash)
+/* Puts the microflow where it is already, or where nothing is, or in the place of one by chance. */
+INLINE void remember(struct cache_bucket *b, __u64 sig, __u32 id)
 {
-	__u32 way = (hash >> 20) & 7;
+	__u32 way = ((__u32)(sig >> 48) * CACHE_WAYS) >> 16;
 
 #define FREE(i) if (!b->id[i]) way = i
 #define SAME(i) if (b->sig[i] == sig) way = i
-	FREE(7); FREE(6); FREE(5); FREE(4); FREE(3); FREE(2); FREE(1); FREE(0);
-	SAME(7); SAME(6); SAME(5); SAME(4); SAME(3); SAME(2); SAME(1); SAME(0);
+	FREE(4); FREE(3); FREE(2); FREE(1); FREE(0);
+	SAME(4); SAME(3); SAME(2); SAME(1); SAME(0);
 #undef SAME
 #undef FREE
-	b->sig[way & 7] = sig;
-	b->id[way & 7] = id;
+	if (way >= CACHE_WAYS)
+		return;
+	b->sig[way] = sig;
+	b->id[way] = id;
 }
 
 /* What the cache does not know: the id of the flow that takes the key, 0 if there is none. */
-GLOBAL int lookup_by_masks(const union flow_key *key, __u32 version, __u64 hash)
+GLOBAL int lookup_by_masks(const union flow_key *key, __u32 version, __u64 sig)
 {
 	struct search s = {.key = key, .view = view_of(version), .version = version};
 	struct counters *c = datapath_counters();
-	struct bucket *b = cache_bucket(hash);
+	struct cache_bucket *b = cache_bucket_of(sig);
 
 	if (!key || !b || !c)
 		return 0;
@@ -202,22 +234,22 @@ GLOBAL int lookup_by_masks(const union flow_key *key, __u32 version, __u64 hash)
 	if (!s.flow)
 		return 0;
 	add(&c->mask_hits, 1);
-	remember(b, signature(hash), s.id, hash);
+	remember(b, sig, s.id);
 	return s.id;
 }
 
-/* hot: the flow that the cache knows for the key, if it is the right one; else NULL and the hash to look further by */
-INLINE struct flow *lookup_cached(const union flow_key *key, __u32 version, __u64 *hash, __u32 *id)
+/* hot: the flow that the cache knows for the key, if it is the right one; else NULL and the signature to look by */
+INLINE struct flow *lookup_cached(const union flow_key *key, __u32 version, __u64 *sig, __u32 *id)
 {
 	struct counters *c = datapath_counters();
-	struct bucket *b;
+	struct cache_bucket *b;
 	struct flow *flow;
 
-	*hash = hash_key(key, &view_of(version)->all);
-	b = cache_bucket(*hash);
+	*sig = signature_of_key(key, &view_of(version)->all);
+	b = cache_bucket_of(*sig);
 	if (!b || !c)
 		return NULL;
-	*id = id_in_cache(b, signature(*hash));
+	*id = id_in_cache(b, *sig);
 	if (unlikely(!*id))
 		return NULL;
 	flow = bpf_map_lookup_elem(&flows, id);

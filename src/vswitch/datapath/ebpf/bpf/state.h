@@ -70,13 +70,21 @@ struct flow_stats {
 	__u32 tcp_flags, tick;
 };
 
-/* Eight of these fill a cache line; the eighth pair of `index` buckets counts what had to go elsewhere. */
+/* Of the index, a cache line; the eighth pair counts what had to go elsewhere. */
 struct bucket {
 	__u32 sig[8];
 	__u32 id[8];
 };
 #define INDEX_SLOTS 7
 #define OVERFLOW sig[7]
+
+/* Of the cache, a cache line: signatures of microflows, and the flows that took them. */
+#define CACHE_WAYS 5
+struct cache_bucket {
+	__u64 sig[CACHE_WAYS];
+	__u32 id[CACHE_WAYS];
+	__u32 pad;
+};
 
 #define PORT_TUNNEL 1		/* its packets carry tunnel metadata */
 #define PORT_PEER 2		/* output goes straight to the other end of the veth pair */
@@ -230,6 +238,7 @@ struct datapath {
 	__u32 max_masks, port_quota;	/* options that no map's size tells */
 	__u64 network;		/* cookie of the network namespace that its devices are in */
 	__u64 pad[4];
+	__u64 hash_keys[32];	/* random; two lanes of hash() use the first KEY_WORDS and one more */
 	struct mask masks[MAX_MASKS];
 	__u64 explicit_drops[256];	/* by reason */
 	/* [i][b]: the CRC32c register that bit b becomes when 2^i zero bytes follow. No constant: the verifier would
@@ -238,7 +247,8 @@ struct datapath {
 	__u32 stage_id[STAGE];
 	__u32 stage_result[STAGE];	/* enum control_result, or the slot that was there | 1 << 31 */
 	__u64 stage_key[KEY_WORDS];
-	__u64 pad_views[6];
+	__u64 injected;		/* packets that Python has sent down and that arrived here */
+	__u64 pad_views[5];
 	struct view views[VIEWS];
 };
 _Static_assert(sizeof(struct mask) % 64 == 0 && sizeof(struct view) % 64 == 0, "cache lines");
@@ -267,7 +277,7 @@ const volatile __u32 inject_ifindex = 0;
 ARRAY(flows, struct flow);
 ARRAY(flow_stats, struct flow_stats);		/* flow + stripe * n_flows */
 ARRAY(index_buckets, struct bucket);
-ARRAY(cache, struct bucket);			/* bucket + cpu * n_cache_buckets */
+ARRAY(cache, struct cache_bucket);			/* bucket + cpu * n_cache_buckets */
 ARRAY(ops, struct op);
 ARRAY(ports, struct port);			/* by port number */
 ARRAY(port_infos, struct port_info);		/* by slot */

@@ -42,13 +42,13 @@ INLINE int look_up_and_act(struct __sk_buff *skb)
 	union flow_key key = {};
 	__u32 state = skb->cb[CB_STATE], in_port = STATE_PORT(state), version = skb->cb[CB_VERSION], id = 0;
 	struct flow *flow;
-	__u64 actions, hash;
+	__u64 actions, sig;
 
 	if (key_of(skb, &key))
 		return count_drop(in_port, DROP_BAD_PACKET);
-	flow = lookup_cached(&key, version, &hash, &id);
+	flow = lookup_cached(&key, version, &sig, &id);
 	if (unlikely(!flow)) {
-		id = lookup_by_masks(&key, version, hash);
+		id = lookup_by_masks(&key, version, sig);
 		flow = id ? bpf_map_lookup_elem(&flows, &id) : NULL;
 		if (!flow) {
 			skb->cb[CB_LIST] = 0;
@@ -176,6 +176,7 @@ int vs_inject(struct __sk_buff *skb)
 	injection = bpf_map_lookup_elem(&injections, &at);
 	if (!injection || !injection->valid)
 		return TC_ACT_SHOT; /* the host's own noise on this device */
+	dp.injected++;
 	skb->mark = injection->skb_mark;
 	skb->priority = injection->skb_priority;
 	skb->cb[CB_RECIRC_ID] = injection->recirc_id;
