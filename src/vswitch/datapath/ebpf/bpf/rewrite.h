@@ -51,6 +51,8 @@ GLOBAL int update_sctp(struct __sk_buff *skb, __u32 at, __u32 end, __u32 old, __
 {
 	__u32 sum;
 
+	if (ip_summed((const struct sk_buff *)skb) == SUMMED_PARTIAL)
+		return 0; /* it is still to be made, over what the header is by then */
 	if (end < at + 12 || end > skb->len || end - at > 0x1ffff || bpf_skb_load_bytes(skb, at + 8, &sum, 4))
 		return 0;
 	sum ^= crc32c_push(old ^ new, end - at);

@@ -30,6 +30,9 @@ struct sk_buff {
 #define SKB_GSO_TCP_ECN (1 << 2)
 #define SKB_GSO_TCPV6 (1 << 4)
 #define SKB_GSO_UDP_L4 (1 << 17)
+#define SKB_GSO_SAID (SKB_GSO_TCPV4 | SKB_GSO_TCPV6 | SKB_GSO_UDP_L4)
+/* GRE, IPIP, UDP tunnels, SCTP, ESP: segments within something that a virtio_net_hdr cannot tell of */
+#define SKB_GSO_UNSAID (1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14 | 1 << 15)
 #define VIRTIO_NEEDS_CSUM 1
 #define VIRTIO_GSO_TCPV4 1
 #define VIRTIO_GSO_TCPV6 4
@@ -66,7 +69,10 @@ INLINE __u8 ip_summed(const struct sk_buff *skb)
 	return value >> __builtin_preserve_field_info(skb->ip_summed, 5 /* right shift, 64 bit */);
 }
 
-/* What the sender left to the network card, as user space writes it when it sends the packet down again. */
+/*
+ * What the sender left to the network card, as user space writes it when it sends the packet down again. -1 if there is
+ * no way to write it: such a packet would come out as another one.
+ */
 GLOBAL int offload_of(struct __sk_buff *ctx, struct virtio_net_hdr *h)
 {
 	struct sk_buff *skb = (void *)ctx;
@@ -88,14 +94,14 @@ GLOBAL int offload_of(struct __sk_buff *ctx, struct virtio_net_hdr *h)
 		return 0;
 	shared = (void *)(head + READ(skb, end));
 	type = READ(shared, gso_type);
+	if (type & SKB_GSO_UNSAID || !(type & SKB_GSO_SAID))
+		return -1;
 	if (type & SKB_GSO_TCPV4)
 		h->gso_type = VIRTIO_GSO_TCPV4;
 	else if (type & SKB_GSO_TCPV6)
 		h->gso_type = VIRTIO_GSO_TCPV6;
-	else if (type & SKB_GSO_UDP_L4)
-		h->gso_type = VIRTIO_GSO_UDP_L4;
 	else
-		return 0;
+		h->gso_type = VIRTIO_GSO_UDP_L4;
 	if (type & SKB_GSO_TCP_ECN)
 		h->gso_type |= VIRTIO_GSO_ECN;
 	h->gso_size = ctx->gso_size;
@@ -211,7 +217,10 @@ GLOBAL int send_record(struct __sk_buff *skb, const union flow_key *key, const s
 		__sync_fetch_and_add(&ring->lost, 1);
 		return ring->quota ? DROP_UPCALL_QUOTA : DROP_NO_FLOW;
 	}
-	offload_of(skb, &offload);
+	if (offload_of(skb, &offload) && up->reason == UPCALL_MISS) {
+		__sync_fetch_and_add(&ring->lost, 1);
+		return DROP_UPCALL_FAILED;
+	}
 	__sync_fetch_and_add(&ring->produced, size);
 	switch (room) {
 	case 128: sent = send_128(skb, key, up, &offload); break;
