@@ -258,7 +258,7 @@ class FlowTable:
         hidden = self._hides_others(add)
         if versioned or hidden or len(self._masks) != known_masks:
             self._publish()
-        if versioned or hidden:
+        if versioned or (hidden and not gated):  # nobody promises to an upcall that the old rule is out of sight
             self._settle()
         for slot in slots if versioned else ():
             self._flow_ints[slot * _FLOW_INTS + _AT_BORN] = 0
