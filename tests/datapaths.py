@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,7 @@ __all__ = [
     "remove_all",
     "remove_remains",
     "require_sound",
+    "require_sound_masks",
     "said_by_child",
     "steps_of",
     "wait_until_gone",
@@ -193,8 +195,24 @@ def _require_sound_flows(dp: Datapath) -> None:
         assert begin == end, "action steps that are lost or given out twice"
         end = begin + length
     assert end == dp._state.memory["ops"].entries
+    require_sound_masks(dp)
     users = sum(held.users for held in arena.held.values())
     assert users == sum(table._flow_words[slot * 32] >> 48 & 3 == 2 for slot in slots), "users of action lists"
+
+
+def require_sound_masks(dp: Datapath) -> None:
+    """What Python keeps in mind of masks, priorities and overlaps is what lies in the kernel."""
+    table = dp._flow_table
+    rules = [table.rule(slot) for slot in table.slots()]
+    per_mask = Counter((rule.match.mask, rule.priority) for rule in rules)
+    assert {key: entry.flows for key, entry in table._masks.items()} == per_mask, "flows of a mask, miscounted"
+    assert table._priorities == Counter(rule.priority for rule in rules), "flows of a priority, miscounted"
+    in_use = {entry.id for entry in table._masks.values()}
+    assert sorted([*in_use, *table._free_masks]) == list(range(1, table._max_masks + 1)), "a mask that is lost"
+    for priority, index in table._overlaps.items():
+        for mask, known in index._tables.items():
+            there = {rule.match.value for rule in rules if (rule.match.mask, rule.priority) == (mask, priority)}
+            assert known.values == there, "overlaps would be looked for among other rules"
 
 
 def _require_sound_ports(dp: Datapath) -> None:

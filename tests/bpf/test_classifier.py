@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.datapaths import require_sound_masks
 from tests.lab import Lab
 from vswitch import (
     Action,
@@ -128,6 +129,7 @@ def agree(dp: Datapath, naive: Naive, rng: random.Random) -> None:
         assert (dp._flow_table.read(packet_slot).rule if packet_slot else None) == expected
     assert {flow.rule for flow in dp.flows} == set(naive.rules)
     assert len(dp.flows) == len(naive.rules)
+    require_sound_masks(dp)
 
 
 @given(steps=STEPS, seed=st.integers(0, 1 << 32))
