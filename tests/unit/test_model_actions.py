@@ -66,22 +66,34 @@ def test_number_has_its_bounds(make: Make, low: int, high: int, name: str) -> No
         assert str(caught.value) == f"{name} {number!r} is outside {low}..{high}"
 
 
-@pytest.mark.parametrize("tpid", [0, 0x0800, 0x8101, 0x9100])
-def test_tag_protocol_is_one_of_two(tpid: int) -> None:
-    with pytest.raises(ConfigError, match=f"{tpid:#06x} is neither 0x8100 nor 0x88a8"):
-        PushVlan(1, 0, tpid)
+WRONG_TYPES = [0, 0x0800, 0x8101, 0x8846, "0x8100", 33024.0, 34887.0, None]
 
 
-@pytest.mark.parametrize("ethertype", [0, 0x0800, 0x8846, 0x8849])
-def test_mpls_type_is_one_of_two(ethertype: int) -> None:
-    with pytest.raises(ConfigError, match=f"{ethertype:#06x} is neither 0x8847 nor 0x8848"):
-        PushMpls(1, ethertype=ethertype)
+@pytest.mark.parametrize("tpid", WRONG_TYPES)
+def test_tag_protocol_is_one_of_two(tpid: object) -> None:
+    shown = f"{tpid:#06x}" if isinstance(tpid, int) else repr(tpid)
+    with pytest.raises(ConfigError, match=f"VLAN tag protocol {shown} is neither 0x8100 nor 0x88a8"):
+        PushVlan(1, 0, tpid)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ethertype", WRONG_TYPES)
+def test_mpls_type_is_one_of_two(ethertype: object) -> None:
+    shown = f"{ethertype:#06x}" if isinstance(ethertype, int) else repr(ethertype)
+    with pytest.raises(ConfigError, match=f"MPLS Ethernet type {shown} is neither 0x8847 nor 0x8848"):
+        PushMpls(1, ethertype=ethertype)  # type: ignore[arg-type]
 
 
 def test_userdata_has_a_bound() -> None:
     assert len(Userspace(bytes(MAX_USERDATA_BYTES)).userdata) == MAX_USERDATA_BYTES
     with pytest.raises(LimitError, match=f"65 bytes exceeds the bound of {MAX_USERDATA_BYTES}"):
         Userspace(bytes(MAX_USERDATA_BYTES + 1))
+
+
+@pytest.mark.parametrize("userdata", ["text", bytearray(3), 5, None])
+def test_userdata_is_bytes(userdata: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Userspace(userdata)  # type: ignore[arg-type]
+    assert str(caught.value) == f"userdata {userdata!r} is not bytes"
 
 
 # a set action as written, its value and mask
@@ -177,6 +189,59 @@ def test_what_is_no_action_is_refused(wrong: object) -> None:
         check_actions([wrong])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="is not an action"):
         check_actions([Clone((wrong,))])  # type: ignore[arg-type]
+
+
+# an action with a nested list, how that is called
+NESTING: list[tuple[Callable[[object], Action], str]] = [
+    (lambda some: Clone(some), "clone"),  # type: ignore[arg-type]
+    (lambda some: Sample(1, some), "sample"),  # type: ignore[arg-type]
+    (lambda some: DecTtl(some), "dec_ttl, exceeded"),  # type: ignore[arg-type]
+    (lambda some: CheckPacketLength(9, some, ()), "check_pkt_len, greater"),  # type: ignore[arg-type]
+    (lambda some: CheckPacketLength(9, (), some), "check_pkt_len, less_equal"),  # type: ignore[arg-type]
+]
+NESTING_NAMES = [name for _, name in NESTING]
+
+
+@pytest.mark.parametrize(("make", "name"), NESTING, ids=NESTING_NAMES)
+def test_nested_actions_may_be_any_iterable_or_one_action(make: Callable[[object], Action], name: str) -> None:
+    written = make((ONE,))
+    for some in ([ONE], ONE, iter([ONE]), {ONE: 1}):
+        assert {make(some)} == {written}, "it can be hashed, as equal lists are compiled once"
+    assert make([]) == make(())
+
+
+# what is no list of actions, what is said of it
+BAD_NESTED: list[tuple[object, str]] = [
+    ([1], "1 is not an action"),
+    ([ONE, "drop"], "'drop' is not an action"),
+    ([[ONE]], r"[Output(port=1)] is not an action"),
+    ("drop", "'drop' is not an action"),
+    (b"drop", "b'drop' is not an action"),
+    (5, "5 is not an action"),
+    (None, "None is not an action"),
+    (Output, "<class 'vswitch.model.actions.Output'> is not an action"),
+]
+
+
+@pytest.mark.parametrize(("some", "problem"), BAD_NESTED, ids=[problem for _, problem in BAD_NESTED])
+@pytest.mark.parametrize(("make", "name"), NESTING, ids=NESTING_NAMES)
+def test_nested_things_that_are_no_actions_are_refused(
+    make: Callable[[object], Action], name: str, some: object, problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(some)
+    assert str(caught.value) == f"{name}: {problem}"
+
+
+def test_one_action_is_a_list_of_one() -> None:
+    assert check_actions(ONE) == check_actions(iter([ONE])) == (ONE,)
+
+
+@pytest.mark.parametrize("wrong", [5, None, Output])
+def test_list_of_actions_that_is_none_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_actions(wrong)  # type: ignore[arg-type]
+    assert str(caught.value) == f"actions: {wrong!r} is not an action"
 
 
 def test_actions_are_values() -> None:

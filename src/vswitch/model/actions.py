@@ -2,7 +2,8 @@
 
 Actions are frozen values, executed in order; a flow without actions drops. `drop` is an action of its own
 so that the reason can be counted. Nested lists (clone, sample, check_pkt_len, dec_ttl) work on a copy of the
-packet, unless they are the last action of their list, where no one could tell.
+packet, unless they are the last action of their list, where no one could tell. They may be given as any iterable, or as
+one action; kept they are as tuples, so that every action can be hashed.
 
 The meaning follows the Linux openvswitch datapath (include/uapi/linux/openvswitch.h, enum ovs_action_attr)
 where it has the action too.
@@ -47,6 +48,34 @@ MPLS_PROTOCOLS = (0x8847, 0x8848)
 def _check(name: str, value: int, low: int, high: int) -> None:
     if not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(f"{name} {value!r} is outside {low}..{high}")
+
+
+def _check_type(name: str, value: int, types: tuple[int, int]) -> None:
+    if not isinstance(value, int) or value not in types:
+        shown = f"{value:#06x}" if isinstance(value, int) else repr(value)
+        raise ConfigError(f"{name} {shown} is neither {types[0]:#06x} nor {types[1]:#06x}")
+
+
+def _nest(action: Action, member: str, name: str) -> None:
+    """Make `member` of an action a tuple of actions. ConfigError, which `name` begins, for what is no action."""
+    given = getattr(action, member)
+    actions = _listed(name, given)
+    for each in actions:
+        if not isinstance(each, Action):
+            raise ConfigError(f"{name}: {each!r} is not an action")
+    if actions is not given:
+        object.__setattr__(action, member, actions)
+
+
+def _listed(name: str, given: object) -> tuple[Action, ...]:
+    """One thing, or any iterable, as a tuple."""
+    if type(given) in (tuple, list):
+        return tuple(given)  # type: ignore[arg-type]
+    if isinstance(given, Action):
+        return (given,)
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(f"{name}: {given!r} is not an action")
+    return tuple(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +130,7 @@ class PushVlan:
     def __post_init__(self) -> None:
         _check("VLAN id", self.vid, 0, 4095)
         _check("VLAN priority", self.pcp, 0, 7)
-        if self.tpid not in VLAN_PROTOCOLS:
-            raise ConfigError(f"VLAN tag protocol {self.tpid:#06x} is neither 0x8100 nor 0x88a8")
+        _check_type("VLAN tag protocol", self.tpid, VLAN_PROTOCOLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +153,7 @@ class PushMpls:
         _check("MPLS traffic class", self.tc, 0, 7)
         _check("MPLS time to live", self.ttl, 0, 255)
         _check("MPLS bottom-of-stack bit", self.bos, 0, 1)
-        if self.ethertype not in MPLS_PROTOCOLS:
-            raise ConfigError(f"MPLS Ethernet type {self.ethertype:#06x} is neither 0x8847 nor 0x8848")
+        _check_type("MPLS Ethernet type", self.ethertype, MPLS_PROTOCOLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +171,9 @@ class DecTtl:
     """Lower the IPv4 TTL or IPv6 hop limit by one. At 1 or 0 `exceeded` is executed instead of the rest."""
 
     exceeded: tuple[Action, ...] = ()
+
+    def __post_init__(self) -> None:
+        _nest(self, "exceeded", "dec_ttl, exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +217,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         _check("sample probability", self.probability, 0, 0xFFFFFFFF)
+        _nest(self, "actions", "sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +236,9 @@ class Clone:
 
     actions: tuple[Action, ...]
 
+    def __post_init__(self) -> None:
+        _nest(self, "actions", "clone")
+
 
 @dataclass(frozen=True, slots=True)
 class CheckPacketLength:
@@ -217,6 +251,8 @@ class CheckPacketLength:
 
     def __post_init__(self) -> None:
         _check("packet length", self.length, 0, 65535)
+        _nest(self, "greater", "check_pkt_len, greater")
+        _nest(self, "less_equal", "check_pkt_len, less_equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +262,8 @@ class Userspace:
     userdata: bytes = b""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.userdata, bytes):
+            raise ConfigError(f"userdata {self.userdata!r} is not bytes")
         if len(self.userdata) > MAX_USERDATA_BYTES:
             raise LimitError(f"userdata of {len(self.userdata)} bytes exceeds the bound of {MAX_USERDATA_BYTES}")
 
@@ -277,12 +315,18 @@ no other object gets their identity."""
 _MAX_CHECKED = 1024
 
 
-def check_actions(actions: Iterable[Action]) -> Actions:
-    """`actions` as a tuple. ConfigError for what is no action, LimitError past MAX_ACTIONS or MAX_ACTION_DEPTH."""
+def check_actions(actions: Iterable[Action] | Action) -> Actions:
+    """`actions`, or one action, as a tuple. ConfigError for what is no action, LimitError past MAX_ACTIONS or
+    MAX_ACTION_DEPTH."""
     # hot: once per megaflow
     if id(actions) in _checked:
         return _checked[id(actions)]
-    checked = tuple(actions)
+    try:
+        checked = tuple(actions)  # type: ignore[arg-type] # an action alone is the exception
+    except TypeError:
+        if isinstance(actions, Iterable):  # it is the iterable's own
+            raise
+        checked = _listed("actions", actions)
     count = 0
     for depth, action in walk(checked):
         count += 1
