@@ -33,6 +33,8 @@ def _member(value: Any) -> Any:
 
 def actions_from_plain(plain: list[Any]) -> tuple[Action, ...]:
     """What `actions_to_plain` gave. ConfigError for anything else."""
+    if not isinstance(plain, list):
+        raise ConfigError(f"{plain!r} is not a list of actions")
     found = []
     for entry in plain:
         if not isinstance(entry, list) or not entry or entry[0] not in _CLASSES:

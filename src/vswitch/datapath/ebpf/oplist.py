@@ -13,11 +13,13 @@ Invariant: a block is written whole before its offset is given out, and used aga
 from __future__ import annotations
 
 import json
+import struct
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vswitch.base.errors import LimitError, TableFullError
+from vswitch.base.errors import LimitError, NotFoundError, TableFullError
 from vswitch.datapath.ebpf.layout import OP, Verdict
 from vswitch.fields import FIELDS
 from vswitch.fields.kinds import TUNNEL_FLAGS
@@ -399,18 +401,22 @@ class Arena:
             self._give_back(held.at, held.ops)
 
     def _give_back(self, at: int, ops: int) -> None:
-        self.free.append((at, ops))
-        self.free.sort()
-        merged: list[tuple[int, int]] = []
-        for begin, room in self.free:
-            if merged and merged[-1][0] + merged[-1][1] == begin:
-                merged[-1] = (merged[-1][0], merged[-1][1] + room)
-            else:
-                merged.append((begin, room))
-        self.free = merged
+        """Free room, one with that beside it. The ranges do not touch each other, so only the two neighbours can."""
+        place = bisect(self.free, (at,))
+        begin, end = at, at + ops
+        first = last = place
+        if place and sum(self.free[place - 1]) == begin:
+            first, begin = place - 1, self.free[place - 1][0]
+        if place < len(self.free) and self.free[place][0] == end:
+            last, end = place + 1, sum(self.free[place])
+        self.free[first:last] = [(begin, end - begin)]
 
     def decode(self, word: int) -> tuple[Action, ...]:
-        """The actions that an action word stands for."""
+        """The actions that an action word stands for.
+
+        Who reads beside the process that controls the datapath may find that the block was given to another list
+        meanwhile. NotFoundError if what is there makes no sense; it may make sense and be another list's: only if the
+        flow has the word still, or again, afterwards, is it the flow's."""
         verdict, argument = word >> 48, word & 0xFFFFFFFF
         if verdict == Verdict.OUTPUT:
             return (Output(argument),)
@@ -419,7 +425,15 @@ class Arena:
         known = self.by_word.get(word)
         if known is not None:
             return known
-        header = (argument - 1) * OP.size
-        _, _, _, _, source, length, _ = OP.unpack_from(self.memory, header)
-        begin = header + source * OP.size
-        return actions_from_plain(json.loads(bytes(self.memory[begin : begin + length])))
+        try:
+            header = (argument - 1) * OP.size
+            _, _, _, _, source, length, _ = OP.unpack_from(self.memory, header)
+            begin = header + source * OP.size
+            return actions_from_plain(json.loads(bytes(self.memory[begin : begin + length])))
+        except _NONSENSE as problem:
+            raise NotFoundError(f"the action list at step {argument} has just been changed") from problem
+
+
+_NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, struct.error)
+"""What the bytes of half a block may raise: no UTF-8 (a ValueError, as ConfigError is), no JSON, an action with another
+one's members."""
