@@ -18,6 +18,7 @@ from vswitch import (
     PortChange,
     Recirculate,
 )
+from vswitch.datapath.ebpf.layout import METER
 from vswitch.datapath.ebpf.netdev import Netdev
 from vswitch.packet import build
 
@@ -227,3 +228,37 @@ def test_meter_is_as_it_was_set(dp: Datapath, rate: int, unit: str, burst: int) 
     assert dp.meters.list() == [MeterInfo(7, rate, unit, burst)]
     dp.meters.delete(7)
     assert dp.meters.list() == []
+
+
+@pytest.mark.parametrize("unit", ["kbps", "pktps"])
+@pytest.mark.parametrize("rate", [1, 2, 3, 7, 1000, 5243, 5248, 10**6, 10**9])
+def test_default_burst_lets_the_longest_packet_pass(dp: Datapath, rate: int, unit: str) -> None:
+    """As the kernel reckons: what it costs is not more than the window."""
+    longest = 65535 + 40 + 14 + 8
+    dp.meters.set(7, rate, unit)
+    _, cost, counts_bytes, _, window, *_ = METER.unpack_from(dp._state.memory["meters"].view, 7 * METER.size)
+    assert cost * (longest if counts_bytes else 1) <= window
+    assert dp.meters.get(7).burst == pytest.approx(max(rate / 10, longest / 125 if unit == "kbps" else 1), abs=0.001)
+
+
+def test_meter_that_is_set_again_counts_from_zero(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    dp.meters.set(7, 1, "pktps", 2)
+    dp.flows.put(Match(in_port=1), (Meter(7), Output(2)))
+    hosts[0].send(frame(), times=5)
+    wait_until(lambda: dp.ports.stats(1).rx_packets == 5, "the frames arrived")
+    assert dp.meters.get(7) == MeterInfo(7, 1, "pktps", 2, 2, 120, 3, 180)
+    dp.meters.set(7, 1000)
+    assert dp.meters.get(7) == MeterInfo(7, 1000, "kbps", 524.776)
+
+
+@pytest.mark.parametrize("rate", [100, 1000])
+def test_tcp_goes_through_a_meter_at_about_its_rate(dp: Datapath, hosts: tuple[Host, Host, Host], rate: int) -> None:
+    """What is sent at once is one packet of up to 64 KB, which passes or is dropped whole."""
+    dp.meters.set(7, rate)
+    dp.flows.put(Match(in_port=1), (Meter(7), Output(2)))
+    hosts[1].iperf3_server()
+    seconds, burst = 4, 525
+    most = rate * seconds + burst
+    kbit = hosts[0].iperf3(hosts[1].ip, seconds) * 1e6 * seconds
+    assert most / 20 < kbit < most * 2
+    assert dp.ports.stats(1).drops.get("meter", 0) > 0

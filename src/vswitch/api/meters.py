@@ -13,6 +13,13 @@ __all__ = ["MeterInfo", "Meters"]
 _SCALE = 10
 """The kernel counts in 2^-10 ns, so that the time of a byte at 100 Gbit/s is not rounded away."""
 
+_LONGEST_PACKET = 65535 + 40 + 14 + 8
+"""Bytes that a packet has at most: a GSO packet, with headers of IPv6 and Ethernet, and two VLAN tags."""
+
+_WORDS = METER.size // 8
+_FULL_AT, _COST, _KIND, _WINDOW = range(4)
+"""Words of `struct meter`; behind them are the counters."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeterInfo:
@@ -35,32 +42,48 @@ class Meters:
     def __init__(self, state: State) -> None:
         self._state = state
         self._memory = state.memory["meters"].view
+        self._words = self._memory.cast("Q")
         self._count = state.memory["meters"].entries
 
     def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
         """Make or change meter `number`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
-        packets that may pass at once after a pause, by default a tenth of a second's worth, at least one packet."""
+        packets that may pass at once after a pause.
+
+        By default the burst is a tenth of a second's worth, and at least the longest packet: 525 kbit (64 KB and
+        headers), or 1 packet. What TCP or UDP has not cut into segments yet (GSO) is one packet, and passes or is
+        dropped whole: those that are longer than the burst never pass, so that TCP through a meter with a small burst
+        gets less than the rate, or nothing."""
         self._state.need_control("setting a meter")
         self._check(number)
         if not isinstance(rate, int) or not 1 <= rate <= 10**9:
             raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{10**9}")
         if unit not in ("kbps", "pktps"):
             raise ConfigError(f"meter {number}: unit {unit!r} is neither kbps nor pktps")
-        least = 1 if unit == "pktps" else 12.0
+        least = 1 if unit == "pktps" else _LONGEST_PACKET * 8 / 1000
         burst = max(rate / 10, least) if burst is None else burst
         if not isinstance(burst, int | float) or not 0 < burst <= 10**9:
             raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{10**9}")
         second = 10**9 << _SCALE
         counts_bytes = unit == "kbps"
         cost = 8 * second // (rate * 1000) if counts_bytes else second // rate
-        window = min(int(burst * second) // rate, (1 << 62) - 1)
-        METER.pack_into(self._memory, number * METER.size, 0, cost, counts_bytes, rate, max(window, 1), 0, 0, 0, 0)
+        window = min(round(burst * second) // rate, (1 << 62) - 1)
+        self._write(number, cost, int(counts_bytes) | rate << 32, max(window, 1))
 
     def delete(self, number: int) -> None:
         """Remove meter `number`: its packets pass from now on. NotFoundError if there is none."""
         self._state.need_control("deleting a meter")
         self.get(number)
-        METER.pack_into(self._memory, number * METER.size, *[0] * 9)
+        self._write(number, 0, 0, 0)
+
+    def _write(self, number: int, cost: int, kind: int, window: int) -> None:
+        """Word by word, as packets may be metered meanwhile: while there is no window, they pass."""
+        at = number * _WORDS
+        self._words[at + _WINDOW] = 0
+        for place in (_FULL_AT, *range(_WINDOW + 1, _WORDS)):
+            self._words[at + place] = 0
+        self._words[at + _COST] = cost
+        self._words[at + _KIND] = kind
+        self._words[at + _WINDOW] = window
 
     def get(self, number: int) -> MeterInfo:
         """Meter `number` and what it has counted. NotFoundError if there is none."""

@@ -27,7 +27,7 @@ _FLOW = argument("flow", metavar="FLOW", help="a match as dump-flows prints it; 
 _ACTIONS = argument("actions", metavar="ACTIONS", help="actions as dump-flows prints them, such as 2 or drop")
 _METER = argument("settings", metavar="KEY=VALUE", nargs="+",
                   help="id=N, rate=N, unit=kbps|pktps (default kbps), burst=N (kbit or packets, default a tenth of a "
-                  "second's worth)")  # fmt: skip
+                  "second's worth, at least the longest packet)")  # fmt: skip
 
 _TIMEOUTS = "Timeouts pass only while some process controls the datapath; without one, megaflows stay."
 
