@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.datapaths import Events, command, frame, is_test, plug, reach
@@ -18,7 +20,7 @@ from vswitch import (
     PortChange,
     Recirculate,
 )
-from vswitch.datapath.ebpf.layout import METER
+from vswitch.datapath.ebpf.layout import METER, PORT_RING
 from vswitch.datapath.ebpf.netdev import Netdev
 from vswitch.packet import build
 
@@ -214,6 +216,30 @@ def test_misses_of_a_flooding_port_are_counted_when_its_share_is_used_up(
         wait_until(lambda: dp.ports.stats(2).rx_packets == 50, "the frames arrived")
         assert dp.ports.stats(2).drops == {"upcall_ring_full": 50 - dp.ports.stats(2).upcalls}
         assert dp.stats().lost == first.lost + dp.ports.stats(2).lost
+
+
+SENDING = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+    sock.bind(("eth0", 0))
+    for _ in range(20000):
+        sock.send(bytes.fromhex(sys.argv[1]))
+"""
+
+
+def test_losses_are_counted_right_while_quotas_are_set(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    sizes = Options(max_ports=1)
+    with Datapath.create(name, ports=[hosts[0].port], local=False, options=sizes) as dp:
+        process = hosts[0].popen([sys.executable, "-c", SENDING, frame().hex()])
+        while process.poll() is None:
+            for quota in (0, 1) * 100:  # 1 is too little for a packet
+                dp._port_table.set_quota(quota)
+        assert process.returncode == 0
+        stats = dp.ports.stats(1)
+        assert stats.drops.keys() <= {"no_flow", "upcall_quota"}
+        assert stats.lost == sum(stats.drops.values()) == stats.rx_packets == 20000
+        ring = PORT_RING.unpack_from(dp._state.memory["port_rings"].view, PORT_RING.size)
+        assert ring == (0, 0, 1, stats.lost)
 
 
 # ---- meters

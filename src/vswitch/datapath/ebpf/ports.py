@@ -37,6 +37,8 @@ _FLAG_TUNNEL, _FLAG_PEER = 1, 2
 _KINDS = (None, PortKind.SYSTEM, PortKind.INTERNAL, PortKind.TAP)
 _TUNNEL_DEVICES = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan")
 _NAME_BYTES, _AT_KIND, _AT_UNFINISHED = 16, 18, 19
+_COUNTER_WORDS, _RING_WORDS = PORT_COUNTERS.size // 8, PORT_RING.size // 8
+_PRODUCED, _CONSUMED, _QUOTA, _LOST = range(4)
 _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
@@ -72,7 +74,8 @@ class PortTable:
         self._is_here = state.is_here
         self._words = state.memory["ports"].view.cast("Q")  # ifindex | slot << 32 | flags << 48
         self._infos = state.memory["port_infos"].view
-        self._rings = state.memory["port_rings"].view
+        self._rings = state.memory["port_rings"].view.cast("Q")
+        self._counters = state.memory["port_counters"].view.cast("Q")
         self._slots = state.memory["port_infos"].entries
         self._quota = 0
         self._known: dict[int, _Entry] = {}
@@ -357,25 +360,27 @@ class PortTable:
         self._infos[at : at + PORT_INFO.size] = bytes(PORT_INFO.size)
 
     def _forget_counters(self, slot: int) -> None:
-        counters = self._state.memory["port_counters"].view
+        """Of a slot that no port has: nothing counts there meanwhile."""
         for stripe in range(self._state.stripes):
-            at = (slot + stripe * self._slots) * PORT_COUNTERS.size
-            counters[at : at + PORT_COUNTERS.size] = bytes(PORT_COUNTERS.size)
-        produced, *_ = PORT_RING.unpack_from(self._rings, slot * PORT_RING.size)
+            begin = (slot + stripe * self._slots) * _COUNTER_WORDS
+            for at in range(begin, begin + _COUNTER_WORDS):
+                self._counters[at] = 0
+        at = slot * _RING_WORDS
         # what is in the ring of an earlier port in this slot is not this port's
-        PORT_RING.pack_into(self._rings, slot * PORT_RING.size, produced, produced, self._quota, 0)
+        self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
+        self._rings[at + _LOST] = 0
+        self._rings[at + _QUOTA] = self._quota
 
     # ---- upcalls
 
     def set_quota(self, quota: int) -> None:
-        """Let each port put so many bytes of upcalls into the ring; 0 when nobody reads it."""
+        """Let each port put so many bytes of upcalls into the ring; 0 when nobody reads it. Ports may be using it: what
+        the kernel counts (produced, lost) is not stored to, the rest word by word."""
         self._quota = quota
-        for slot in range(self._slots):
-            produced, consumed, _, lost = PORT_RING.unpack_from(self._rings, slot * PORT_RING.size)
-            # what an earlier reader left unread is no longer owed
-            PORT_RING.pack_into(
-                self._rings, slot * PORT_RING.size, produced, produced if quota else consumed, quota, lost
-            )
+        for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
+            if quota:  # what an earlier reader left unread is no longer owed
+                self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
+            self._rings[at + _QUOTA] = quota
 
     def slot_of(self, number: int) -> int:
         """Where the counters of port `number` are; 0, where all others are counted, if there is none."""
@@ -394,7 +399,7 @@ class PortTable:
             sums = [a + b for a, b in zip(sums, PORT_COUNTERS.unpack_from(counters, at), strict=True)]
         rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls = sums[:6]
         drops = {reason: count for reason, count in zip(DROP_REASONS, sums[6:], strict=False) if count}
-        lost = PORT_RING.unpack_from(self._rings, entry.slot * PORT_RING.size)[3]
+        lost = self._rings[entry.slot * _RING_WORDS + _LOST]
         rx_errors = tx_dropped = 0
         if entry.port.ifindex is not None and self._is_here:
             with contextlib.suppress(NotFoundError):
