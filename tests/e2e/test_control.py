@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.datapaths import Controller, command, connect, frame, is_test, reach, require_sound
+from tests.datapaths import Controller, command, connect, frame, is_test, reach, require_sound, said_by_child
 from tests.lab import NAMESPACES, Host, Lab, inside, patience, wait_until
 from vswitch import (
     BusyError,
@@ -67,6 +68,32 @@ def test_second_controller_is_told_who_the_first_is(name: str, hosts: tuple[Host
             with pytest.raises(BusyError, match=f"datapath {name} is controlled by this process already"):
                 Datapath.open(name)
         Datapath.open(name).close()
+
+
+def test_forked_process_may_read_and_not_change(dp: Datapath) -> None:
+    controller = os.getpid()
+
+    def try_all() -> str:
+        said = [str(len(dp.flows)), dp.ports[1].name, dp.name]
+        for what, change in CHANGES.items():
+            try:
+                change(dp)
+            except BusyError as problem:
+                said.append(str(problem))
+            else:
+                said.append(f"{what} was done")
+        return "\n".join(said)
+
+    flows, port, name, *said = said_by_child(try_all).split("\n")
+    assert (flows, port, name) == ("2", "h1-port", dp.name)
+    for sentence in said:
+        assert re.search(
+            rf" needs control of datapath {name}, which process {controller} has: this one \(pid \d+\) was forked",
+            sentence,
+        )
+    assert len(said) == len(CHANGES)
+    dp.flows.add(RULE)
+    require_sound(dp)
 
 
 def test_reader_beside_the_controller_sees_what_it_does(name: str, hosts: tuple[Host, Host, Host]) -> None:

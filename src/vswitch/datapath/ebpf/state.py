@@ -184,6 +184,7 @@ class State:
         self.has_remains = False
         self._closed = False
         self._lock_fd = -1
+        self._lock_pid = 0
         self._control: SyscallProgram | None = None
 
     # ---- making, finding, removing
@@ -325,6 +326,7 @@ class State:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self.folder.exists() and os.path.samestat(os.fstat(fd), self.folder.stat()):
+                    self._lock_pid = os.getpid()
                     self._lock_fd = fd  # else it was removed, perhaps made anew, just before we had the lock
             except BlockingIOError:
                 raise BusyError(f"datapath {self.name} is {self._holder()}") from None
@@ -352,6 +354,13 @@ class State:
         self.need_open()
         if self._lock_fd < 0:
             raise BusyError(f"{what} needs control of datapath {self.name}, which was opened for reading")
+        if (
+            self._lock_pid != os.getpid()
+        ):  # the lock is the descriptor's, which fork() copies; the books are copied, too
+            raise BusyError(
+                f"{what} needs control of datapath {self.name}, which process {self._lock_pid} has: this one (pid "
+                f"{os.getpid()}) was forked from it, and would change the kernel's half behind its back"
+            )
 
     def need_network(self) -> None:
         """ConfigError unless this thread is in the network namespace where the datapath's devices are."""
