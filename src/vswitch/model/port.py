@@ -32,7 +32,6 @@ DROP_REASONS = (
     "recirculation_limit",
     "clone_limit",
     "action_failed",
-    "mtu",
     "bad_packet",
     "reinjected_miss",
 )
@@ -42,8 +41,9 @@ explicit: a drop action, or a flow without actions; no_flow: a miss while nobody
 upcall_quota: the port had used up its share of the ring; upcall_ring_full: the ring was full;
 upcall_failed: the packet could not be copied into it; no_port: output to a port that does not exist;
 ttl: dec_ttl at 1 or 0; meter: no tokens left; recirculation_limit, clone_limit: past the bound;
-action_failed: the kernel refused a rewrite; mtu: the output device refused the packet;
-bad_packet: shorter than an Ethernet header; reinjected_miss: a packet sent back from Python matched no flow.
+action_failed: the kernel refused a rewrite; bad_packet: shorter than an Ethernet header;
+reinjected_miss: a packet sent back from Python matched no flow. (What the output device refuses, as it is longer than
+the MTU for one, is in `tx_dropped` of that port.)
 """
 
 

@@ -262,12 +262,11 @@ enum drop_reason {
 	DROP_RECIRCULATION_LIMIT = 8,
 	DROP_CLONE_LIMIT = 9,
 	DROP_ACTION_FAILED = 10,
-	DROP_MTU = 11,
-	DROP_BAD_PACKET = 12,
-	DROP_REINJECTED_MISS = 13,
+	DROP_BAD_PACKET = 11,
+	DROP_REINJECTED_MISS = 12,
 };
 
-#define DROP_REASONS 14
+#define DROP_REASONS 13
 
 /* Why a packet went up: vswitch.model.upcall.UpcallReason. */
 enum upcall_reason {
