@@ -188,6 +188,53 @@ def test_peer_redirect_reaches_a_host_also_from_python(dp: Datapath, hosts: tupl
         dp.ports.add("tap0", kind="tap", peer_redirect=True)
 
 
+def test_peer_redirect_ends_while_the_other_end_takes_nothing(
+    dp: Datapath, hosts: tuple[Host, Host, Host], lab: Lab
+) -> None:
+    """The kernel drops what is handed to an end that is down, or in the switch's namespace, and does not count it."""
+    dp.ports.add(hosts[2].port, 3, peer_redirect=True)
+    dp.flows.put(Match(in_port=1), Output(3))
+    events, host, switch = Events(dp), hosts[2].namespace.name, lab.switch_namespace.name
+    far_end = ("ip", "-n", host, "link", "set", "eth0")
+
+    def counted() -> tuple[int, int]:
+        """Packets that are dropped at the near end, and those that pass it, of ten."""
+        with Netdev() as devices:
+            before, sent = devices.stats("h3-port"), dp.ports.stats(3).tx_packets
+            hosts[0].send(frame(), times=10)
+            wait_until(lambda: dp.ports.stats(3).tx_packets == sent + 10, "the frames arrived")
+            after = devices.stats("h3-port")
+        return after.tx_dropped - before.tx_dropped, after.tx_packets - before.tx_packets
+
+    assert counted() == (0, 0)
+    command(*far_end, "down")
+    events.wait_for(PortChange.DOWN, 3)
+    assert counted() == (10, 0)
+    command(*far_end, "up")
+    events.wait_for(PortChange.UP, 3)
+    assert counted() == (0, 0)
+    command("ip", "link", "set", "h3-port", "down")
+    events.wait_for(PortChange.DOWN, 3)
+    assert counted() == (10, 0)
+    command("ip", "link", "set", "h3-port", "up")
+    events.wait_for(PortChange.UP, 3)
+    assert counted() == (0, 0)
+    command(*far_end, "netns", switch)
+    events.wait_for(PortChange.DOWN, 3)
+    command("ip", "link", "set", "eth0", "up")
+    events.wait_for(PortChange.UP, 3)
+    assert counted() == (0, 10)
+    command("ip", "link", "set", "eth0", "netns", host)
+    events.wait_for(PortChange.DOWN, 3)
+    command(*far_end, "up")
+    events.wait_for(PortChange.UP, 3)
+    assert counted() == (0, 0)
+    with hosts[2].capturing(is_test) as received:
+        hosts[0].send(frame(60, 5))
+        received.wait_for(1)
+    assert received == [frame(60, 5)]
+
+
 # ---- numbers and names
 
 

@@ -41,7 +41,10 @@ class Ports:
 
         `kind`: "system" for a device that exists, "internal" or "tap" for one to be made, which goes with the port.
         `peer_redirect`: for a veth whose other end is in another network namespace, hand packets straight to that
-        end. It is faster, but they pass neither qdiscs nor captures nor counters of the near end.
+        end. It is faster, but they pass neither qdiscs nor captures nor counters of the near end. While the other end
+        is down, or in this namespace, they go out of the near end as from any port. This follows the device's events,
+        so while nobody takes them (`run`, `misses`, `events`), or until the kernel tells them, which may take it a
+        second, packets for an end that has just gone down or moved are lost, and nothing counts them.
         NotFoundError: no such device; ExistsError: the device or number is a port already, or the device to be made is
         there; TableFullError: max_ports; ConfigError: it cannot be a port.
         """

@@ -336,9 +336,7 @@ class PortTable:
         old = (self._words[number] & _U32).to_bytes(4, "little")
         flags = ifindex = 0
         if device is not None:
-            ifindex = device.ifindex
-            flags |= _FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0
-            flags |= _FLAG_PEER if entry.peer and device.peer_elsewhere else 0
+            ifindex, flags = device.ifindex, _flags(entry, device)
         self._words[number] = ifindex | entry.slot << 32 | flags << 48  # one store, so never half
         if any(old) and bpf_syscall.map_lookup(by_ifindex, old, 4) == value and old != ifindex.to_bytes(4, "little"):
             bpf_syscall.map_delete(by_ifindex, old)
@@ -480,6 +478,12 @@ class PortTable:
             return []
         return [PortEvent(PortChange.RETURNED, entry.port)]
 
+    def _look_at_peer(self, entry: _Entry, ifindex: int) -> None:
+        """Something happened to a device with `peer_redirect`: whether packets can be handed to its other end."""
+        with contextlib.suppress(NotFoundError):  # it is gone: that event is on its way
+            flags = _flags(entry, self._devices.device(ifindex))
+            self._words[entry.port.number] = ifindex | entry.slot << 32 | flags << 48
+
     def _rename(self, entry: _Entry, name: str) -> bool:
         """Whether the name is new. An internal port keeps the name that it was given, whatever its ends are called."""
         if entry.port.kind is PortKind.INTERNAL or name == entry.port.name:
@@ -490,6 +494,8 @@ class PortTable:
         return True
 
     def _changed(self, entry: _Entry, event: LinkEvent) -> list[PortEvent]:
+        if entry.peer:
+            self._look_at_peer(entry, event.ifindex)
         happened = [PortChange.RENAMED] if self._rename(entry, event.name) else []
         old = entry.port
         new = replace(old, up=event.up, carrier=event.carrier, mtu=event.mtu, mac=event.mac)
@@ -499,6 +505,16 @@ class PortTable:
             happened.append(PortChange.CHANGED)
         entry.port = new
         return [PortEvent(change, new) for change in happened]
+
+
+def _flags(entry: _Entry, device: Device) -> int:
+    """What the kernel is to know of a port's device. It drops, and does not count, what is handed to an end of a pair
+    that is down or in this namespace. The other end cannot be asked; but the pair has a carrier exactly while both
+    ends are up, and an end that moves to another namespace is set down for that."""
+    flags = _FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0
+    if entry.peer and device.peer_elsewhere and device.up and device.carrier:
+        flags |= _FLAG_PEER
+    return flags
 
 
 def _with_device(port: Port, device: Device | None) -> Port:
