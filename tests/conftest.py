@@ -15,7 +15,7 @@ from tests.lab import Lab, patience
 
 HERE = Path(__file__).parent
 
-FOLDER_MARKERS = {"bpf": "kernel", "e2e": "kernel", "interop": "interop"}
+FOLDER_MARKERS = {"bpf": "kernel", "e2e": "kernel"}
 
 KERNEL_TEST_LIMIT_S = 120
 """No test that uses the kernel needs longer; one that hangs fails instead of stopping the run."""
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Bounds the time of each kernel test, its fixtures included."""
-    if not (item.get_closest_marker("kernel") or item.get_closest_marker("interop")):
+    if not item.get_closest_marker("kernel"):
         return (yield)
     limit_s = (SLOW_TEST_LIMIT_S if item.get_closest_marker("slow") else KERNEL_TEST_LIMIT_S) * patience()
 
