@@ -60,6 +60,8 @@ def test_free_room_is_what_no_list_has(changes: list[tuple[bool, int, int]]) -> 
         elif words:
             arena.release(words.pop(number % len(words)))
         assert arena.free == free_by_naive_account(arena, STEPS)
+        for long, full in arena.full_before.items():
+            assert all(at >= full or room < long for at, room in arena.free), "a place that would never be found again"
     again = arena_of(STEPS)
     again.memory[:] = arena.memory
     again.adopt(Counter(words))

@@ -322,13 +322,15 @@ class _Held:
 class Arena:
     """The ops of all lists of one datapath. Only the process that controls it may call what changes it.
 
-    `memory`: the map `ops` as bytes. Free room is kept as ranges sorted by place, first fit. `last_single`: actions
-    that needed no list, and their word."""
+    `memory`: the map `ops` as bytes. Free room is kept as ranges sorted by place, first fit. `full_before`: for each
+    length that was asked for, a step before which no range is so long, so that these are not looked through again.
+    `last_single`: actions that needed no list, and their word."""
 
     memory: memoryview
     held: dict[tuple[Action, ...], _Held] = field(default_factory=dict)
     by_word: dict[int, tuple[Action, ...]] = field(default_factory=dict)
     free: list[tuple[int, int]] = field(default_factory=list)
+    full_before: dict[int, int] = field(default_factory=dict)
     last_single: tuple[tuple[Action, ...], int] = ((), 0)
 
     def __post_init__(self) -> None:
@@ -345,7 +347,7 @@ class Arena:
                 self.held[actions] = held
                 self.by_word[word] = actions
                 taken.append((held.at, held.ops))
-        self.free = []
+        self.free, self.full_before = [], {}
         begin = _RESERVED
         for at, ops in sorted(taken):
             if at > begin:
@@ -376,18 +378,26 @@ class Arena:
     def _store(self, actions: tuple[Action, ...]) -> _Held:
         block, count = compile_list(actions, 0)
         ops = len(block) // OP.size
-        place = next((place for place, (_, room) in enumerate(self.free) if room >= ops), None)
-        if place is None:
-            size = len(self.memory) // OP.size
-            raise TableFullError(f"no room for {ops} steps of actions: {len(self.held)} lists fill max_ops {size}")
-        at, room = self.free[place]
-        self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []
+        at = self._take(ops)
         block, count = compile_list(actions, at)
         self.memory[at * OP.size : (at + ops) * OP.size] = block
         held = _Held(Verdict.LIST << 48 | count << 32 | (at + 1), at, ops)
         self.held[actions] = held
         self.by_word[held.word] = actions
         return held
+
+    def _take(self, ops: int) -> int:
+        """The first free room for so many ops. TableFullError."""
+        size = len(self.memory) // OP.size
+        first = bisect(self.free, (self.full_before.get(ops, 0),))
+        place = next((place for place in range(first, len(self.free)) if self.free[place][1] >= ops), None)
+        if place is None:
+            self.full_before[ops] = size
+            raise TableFullError(f"no room for {ops} steps of actions: {len(self.held)} lists fill max_ops {size}")
+        at, room = self.free[place]
+        self.free[place : place + 1] = [(at + ops, room - ops)] if room > ops else []
+        self.full_before[ops] = at
+        return at
 
     def release(self, word: int) -> None:
         """One user of this action word less. Call it only after a grace period."""
@@ -410,6 +420,9 @@ class Arena:
         if place < len(self.free) and self.free[place][0] == end:
             last, end = place + 1, sum(self.free[place])
         self.free[first:last] = [(begin, end - begin)]
+        for length, full in self.full_before.items():
+            if begin < full and length <= end - begin:
+                self.full_before[length] = begin
 
     def decode(self, word: int) -> tuple[Action, ...]:
         """The actions that an action word stands for.
