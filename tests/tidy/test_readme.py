@@ -23,6 +23,7 @@ FIXED = {
     "timeouts": f"1 ms to {limits.MAX_TIMEOUT_S // 86400} days",
     "IPv6 extension headers followed": f"{limits.MAX_EXTENSION_HEADERS}, within {limits.PARSE_BYTES} bytes",
     "MPLS labels seen": str(limits.MAX_MPLS_LABELS),
+    "options of a neighbour discovery message looked at": str(limits.MAX_ND_OPTIONS),
     "characters of a flow text": f"{limits.MAX_TEXT_CHARACTERS:,}",
 }
 

@@ -29,7 +29,7 @@ _METER = argument("settings", metavar="KEY=VALUE", nargs="+",
                   help="id=N, rate=N, unit=kbps|pktps (default kbps), burst=N (kbit or packets, default a tenth of a "
                   "second's worth, at least the longest packet)")  # fmt: skip
 
-_TIMEOUTS = "Timeouts pass only while some process controls the datapath; without one, megaflows stay."
+_TIMEOUTS = "Megaflows time out only while some process takes the upcalls of the datapath; without one, they stay."
 
 
 def _sizes() -> tuple[Argument, ...]:
