@@ -1,21 +1,19 @@
-"""Programs that answer packets as they come up: order, timeouts, failures, fairness."""
+"""Programs that answer packets as they come up: order, timeouts, fairness."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Host, Lab, wait_until
+from tests.reactive import forward, is_udp, numbers_by_flow, running, udp_frame
 from vswitch import (
     ConfigError,
     Datapath,
@@ -31,42 +29,6 @@ from vswitch import (
     UpcallReason,
     Userspace,
 )
-from vswitch.packet import build
-
-MAC = {1: 0x020000000001, 2: 0x020000000099}  # nobody's, so that no host answers
-FIVE_TUPLE = ("in_port", "eth_type", "ipv4_src", "ipv4_dst", "ip_proto", "udp_src", "udp_dst")
-
-
-def udp_frame(flow: int, number: int) -> bytes:
-    """Packet `number` of UDP flow `flow`."""
-    segment = build.udp(1000 + flow, 2000, struct.pack("!I", number) + bytes(14))
-    return build.ethernet(MAC[2], MAC[1], 0x0800, build.ipv4(0x0A000001, 0x0A000002, 17, segment))
-
-
-def is_udp(frame: bytes) -> bool:
-    return frame[12:14] == b"\x08\x00" and frame[23] == 17
-
-
-def numbers_by_flow(frames: list[bytes]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for frame in frames:
-        port, number = struct.unpack_from("!H", frame, 34)[0], struct.unpack_from("!I", frame, 42)[0]
-        found.setdefault(port - 1000, []).append(number)
-    return found
-
-
-@contextmanager
-def running(dp: Datapath, **arguments: object) -> Iterator[None]:
-    """`dp.run()` in a thread of its own."""
-    thread = threading.Thread(target=dp.run, kwargs=arguments, daemon=True)
-    dp.start_upcalls()
-    thread.start()
-    try:
-        yield
-    finally:
-        dp.stop()
-        thread.join(5)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -80,10 +42,6 @@ def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
     ports = [host.port for host in hosts]
     with Datapath.create(f"r{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
         yield datapath
-
-
-def forward(miss: Miss) -> tuple[Match, Output]:
-    return Match.exact(miss.key, *FIVE_TUPLE), Output(3 - miss.port)
 
 
 SENDER = """
@@ -172,80 +130,6 @@ def test_send_touches_this_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) 
         captured.wait_for(3)
     assert len(dp.flows) == 0
     assert {struct.unpack_from("!H", frame, 36)[0] for frame in captured} == {53}
-
-
-def test_a_handler_that_raises_loses_its_own_packet_only(
-    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
-) -> None:
-    @dp.on_miss
-    def sometimes(miss: Miss) -> tuple[Match, Output]:
-        if miss.key.udp_src == 1005:
-            raise RuntimeError("no idea about flow 5")
-        return forward(miss)
-
-    with caplog.at_level(logging.ERROR, "vswitch"), hosts[1].capturing(is_udp) as captured, running(dp):
-        for flow in range(10):
-            hosts[0].send(udp_frame(flow, 1))
-        captured.wait_for(9)
-        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
-    assert set(numbers_by_flow(captured)) == set(range(10)) - {5}
-    assert "no idea about flow 5" in caplog.text
-    assert dp.stats().flows == 9
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "nonsense",
-        (Match(in_port=2), Output(1)),
-        (Match(in_port=1), "to port two"),
-        Rule(Match(udp_src=1), (Output(2),)),
-        (Match.from_ints(0, 1 << 5000), Output(2)),
-        (Match.from_ints(0, -1 << 2000), Output(2)),
-    ],
-)
-def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, hosts: tuple[Host, Host], answer: object) -> None:
-    dp.on_miss(lambda _miss: answer)  # type: ignore[arg-type, return-value]
-    with running(dp):
-        hosts[0].send(udp_frame(0, 0))
-        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
-    assert len(dp.flows) == 0
-
-
-def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, hosts: tuple[Host, Host]) -> None:
-    """Of two megaflows that overlap, the second is refused and reported; others of the batch live."""
-    dp.start_upcalls()
-    for flow in range(4):
-        hosts[0].send(udp_frame(flow, 0))
-    answers = {
-        1000: Match(udp_src=1000, in_port=1),
-        1001: Match(udp_src=1001),
-        1002: Match(udp_src=1002),
-        1003: Match(udp_dst=2000),
-    }
-    for miss in dp.misses(timeout_s=0.5):
-        miss.install(answers[miss.key.udp_src], Output(2))
-    assert dp.upcall_stats.failed == 1
-    assert {flow.match for flow in dp.flows} == {answers[1000], answers[1001], answers[1002]}
-
-
-def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) -> None:
-    """64 actions are allowed, but these compile to more steps than one list may have."""
-    endless = [SetField("ipv6_src", number) for number in range(64)]
-
-    def answer(miss: Miss) -> None:
-        miss.send(endless if miss.key.udp_src == 1001 else Output(2))
-
-    dp.on_miss(answer)
-    dp.start_upcalls()
-    for flow in range(4):
-        hosts[0].send(udp_frame(flow, 0))
-    with hosts[1].capturing(is_udp) as captured, running(dp):
-        captured.wait_for(3)
-        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
-        hosts[0].send(udp_frame(4, 0))
-        captured.wait_for(4)
-    assert sorted(numbers_by_flow(captured)) == [0, 2, 3, 4]
 
 
 def test_idle_and_hard_timeouts(dp: Datapath, hosts: tuple[Host, Host]) -> None:

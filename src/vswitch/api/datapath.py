@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import select
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -29,7 +30,7 @@ from vswitch.datapath.ebpf.memory import release_views
 from vswitch.datapath.ebpf.ports import PortTable, take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.model.actions import Action, check_actions
-from vswitch.model.match import Key
+from vswitch.model.match import Key, Match
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.upcall import Offload, UpcallReason
 
@@ -81,13 +82,15 @@ class Datapath:
         self._port_table = PortTable(state, controlled)
         self._injector: Injector | None = None
         self._upcalls: Upcalls | None = None
+        self._upcall_stats = UpcallStats()
+        self._poll = select.poll()
         self._closed = False
         self._stop = False
         self._port_callbacks: list[Callable[[PortEvent], None]] = []
         self._miss_handler: Callable[[Miss], Answer] | None = None
         self._next_expiry = 0.0
         self.flows = Flows(self._flow_table)
-        self.flows.on_removal = self._forget_recent
+        self.flows.on_removal = self._forget_removed
         self.ports = Ports(self._port_table)
         self.meters = Meters(state)
 
@@ -283,7 +286,7 @@ class Datapath:
     @property
     def upcall_stats(self) -> UpcallStats:
         """What became of upcalls in this process."""
-        return self._upcalls.stats if self._upcalls is not None else UpcallStats()
+        return self._upcall_stats
 
     # ---- changing
 
@@ -333,9 +336,9 @@ class Datapath:
             self._injector = Injector(self._state)
         return self._injector
 
-    def _forget_recent(self) -> None:
+    def _forget_removed(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
         if self._upcalls is not None:
-            self._upcalls.forget_recent()
+            self._upcalls.forget(matches, slots)
 
     # ---- upcalls
 
@@ -343,9 +346,13 @@ class Datapath:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
         self._state.need_control("taking upcalls")
         if self._upcalls is None:
+            quota, injector = self._options.port_quota_bytes, self._the_injector()
             self._upcalls = Upcalls(
-                self._state, self._flow_table, self._port_table, self._the_injector(), self._options.port_quota_bytes
+                self._state, self._flow_table, self._port_table, injector, quota, self._upcall_stats
             )
+            self._poll = select.poll()  # select() knows no descriptor above 1023
+            for descriptor in (self._upcalls.fileno(), self._port_table.fileno()):
+                self._poll.register(descriptor, select.POLLIN)
         return self._upcalls
 
     def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:
@@ -364,7 +371,7 @@ class Datapath:
         is called or `timeout_s` is over. `strict`: UnexpectedUpcallError for the first miss, for rule sets that are
         meant to be complete."""
         upcalls = self.start_upcalls()
-        handler = _refuse if strict else (self._miss_handler or _drop)
+        handler = self._miss_handler or _drop
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._stop = False
         while not self._stop and self._wait(upcalls, deadline):
@@ -372,8 +379,7 @@ class Datapath:
                 for miss in upcalls.misses():
                     if miss.reason is UpcallReason.MISS:
                         _refuse(miss)
-                    elif self._miss_handler is not None and (answer := self._miss_handler(miss)) is not None:
-                        apply_answer(miss, answer)
+                    upcalls.answer(miss, handler)
             else:
                 upcalls.handle(handler)
 
@@ -396,8 +402,8 @@ class Datapath:
         self._expire(now)
         limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
         wait_s = 0 if upcalls.busy or self._port_table.has_events else max(limit - now, 0)
-        readable, _, _ = select.select([upcalls.fileno(), self._port_table.fileno()], [], [], wait_s)
-        if self._port_table.has_events or self._port_table.fileno() in readable:
+        readable = self._poll.poll(math.ceil(wait_s * 1000))
+        if self._port_table.has_events or any(fd == self._port_table.fileno() for fd, _ in readable):
             self._follow_ports()
         return deadline is None or time.monotonic() < deadline
 

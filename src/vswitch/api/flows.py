@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
@@ -16,6 +17,9 @@ from vswitch.model.reach import unreachable
 __all__ = ["Flows", "Transaction"]
 
 Actions = Action | Iterable[Action]
+
+Removal = Callable[[Collection[Match] | None, Collection[int]], None]
+"""Called when megaflows have been taken away: their matches (None: all that were there) and slots."""
 
 
 def make_rule(
@@ -38,7 +42,7 @@ class Flows:
 
     def __init__(self, table: FlowTable) -> None:
         self._table = table
-        self.on_removal: Callable[[], None] = lambda: None
+        self.on_removal: Removal = lambda _matches, _slots: None
 
     def __len__(self) -> int:
         return sum(count for _, _, count in self._table.masks)
@@ -113,15 +117,13 @@ class Flows:
         return self._remove([slot])[0]
 
     def delete_many(self, rules: Iterable[Rule]) -> list[Megaflow]:
-        """Remove many at once, those that are there; they are returned with their last statistics."""
+        """Remove many at once, those that are there; each is returned once, with its last statistics."""
         self._table.need_control()
-        slots = []
+        slots: dict[int, None] = {}  # in order; who names a rule twice means one
         for rule in rules:
-            try:
-                slots.append(self._table.find(rule.match, rule.priority))
-            except NotFoundError:
-                continue
-        return self._remove(slots)
+            with contextlib.suppress(NotFoundError):
+                slots[self._table.find(rule.match, rule.priority)] = None
+        return self._remove(list(slots))
 
     def flush(self) -> int:
         """Remove all; how many there were."""
@@ -129,7 +131,7 @@ class Flows:
         slots = self._table.slots()
         if slots:
             self._table.apply([], slots)
-            self.on_removal()
+            self.on_removal(None, slots)
         return len(slots)
 
     def expire(self, now_ns: int | None = None) -> list[Megaflow]:
@@ -137,12 +139,12 @@ class Flows:
         themselves."""
         return self._remove(self._table.expired(time.monotonic_ns() if now_ns is None else now_ns))
 
-    def _remove(self, slots: Sequence[int]) -> list[Megaflow]:
+    def _remove(self, slots: list[int]) -> list[Megaflow]:
         if not slots:
             return []
         flows = [self._table.read(slot) for slot in slots]
         self._table.apply([], slots)
-        self.on_removal()
+        self.on_removal([flow.match for flow in flows], slots)
         return [flow.with_stats(self._table.stats(slot)) for flow, slot in zip(flows, slots, strict=True)]
 
     def replace(self, rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
@@ -204,21 +206,21 @@ class Transaction:
         table = self._flows._table
         table.need_control()
         add = dict(self._add)
-        remove: list[int] = []
+        remove: dict[int, Match] = {}
         if self._flush:
             for slot in table.slots():
                 rule = table.rule(slot)
                 if add.get((rule.match, rule.priority)) == rule:
                     del add[rule.match, rule.priority]
                 else:
-                    remove.append(slot)
+                    remove[slot] = rule.match
         else:
-            remove = [table.find(match, priority) for match, priority in self._remove]
+            remove = {table.find(match, priority): match for match, priority in self._remove}
         self.unreachable = unreachable(self._add.values())
         if add or remove:
-            table.apply(list(add.values()), remove, atomic=True)
+            table.apply(list(add.values()), list(remove), atomic=True)
         if remove:
-            self._flows.on_removal()
+            self._flows.on_removal(list(remove.values()), list(remove))
 
     def __enter__(self) -> Transaction:
         return self

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from sys import getrefcount
 
-from vswitch.base.errors import ConfigError, VswitchError
+from vswitch.api.waiting import Gates, Recent
+from vswitch.base.errors import ConfigError, ExistsError, VswitchError
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, Look
 from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
@@ -53,14 +54,15 @@ _OFFLOAD_BYTES = UpcallOffset.PACKET - UpcallOffset.OFFLOAD
 @dataclass(slots=True)
 class UpcallStats:
     """What became of upcalls in this process: `handled` by the program, `saved` because a rule that was installed
-    meanwhile takes them, `installed` rules, `dropped` for want of an answer, `failed`: the program raised, or its
-    answer was refused."""
+    meanwhile takes them, `installed` rules, `dropped` for want of an answer or of a reader, `failed`: the program
+    raised, or its answer was refused, `unsent`: the kernel refused to take the packet back."""
 
     handled: int = 0
     saved: int = 0
     installed: int = 0
     dropped: int = 0
     failed: int = 0
+    unsent: int = 0
 
 
 class Miss:
@@ -197,92 +199,12 @@ Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
 methods, or not at all, so that the packet is dropped."""
 
 
-class _Recent:
-    """Rules installed so lately that packets which they take may still be in the ring. Two generations: what was
-    installed before the ring's end then has been read is forgotten."""
-
-    def __init__(self) -> None:
-        self.new: dict[int, set[int]] = {}
-        self.old: dict[int, set[int]] = {}
-        self._forget_at = 0
-
-    def takes(self, key: int) -> bool:
-        # hot: once per upcall
-        for mask, values in self.new.items():
-            if key & mask in values:
-                return True
-        for mask, values in self.old.items():  # noqa: SIM110 - any() is a generator, twice as slow
-            if key & mask in values:
-                return True
-        return False
-
-    def add(self, match: Match) -> None:
-        values = self.new.get(match.mask)
-        if values is None:
-            values = self.new[match.mask] = set()
-        values.add(match.value)
-
-    def age(self, position: int, end: int) -> None:
-        if position >= self._forget_at:
-            self.old, self.new = self.new, {}
-            self._forget_at = end
-
-    def clear(self) -> None:
-        self.new, self.old = {}, {}
-
-
-class _Gates:
-    """Flows that were installed for packets that came up, and let no packet pass before those that still wait here.
-
-    A gate may be opened when the ring has been read up to where it ended after the flow was installed: then all that
-    missed before are through; and those that came to the gate are counted, by the kernel and here.
-    """
-
-    def __init__(self, flows: FlowTable, ring: RingBuffer) -> None:
-        self._flows = flows
-        self._ring = ring
-        self._fresh: list[int] = []
-        self._closed: deque[tuple[int, list[int]]] = deque()
-        self._passed: dict[int, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._closed or self._fresh)
-
-    def close(self, slots: list[int]) -> None:
-        """These have just been installed."""
-        self._fresh += slots
-
-    def passed(self, slot: int) -> None:
-        """A packet that came up to this gate is sent down."""
-        self._passed[slot] = self._passed.get(slot, 0) + 1
-
-    def give_up(self) -> None:
-        """Nobody will send packets down any more: let those that come pass."""
-        self._flows.remove_gates(self._fresh)
-        for _, slots in self._closed:
-            self._flows.remove_gates(slots)
-        self._fresh, self._passed = [], {}
-        self._closed.clear()
-
-    def open(self) -> None:
-        """Open what may be opened. Call it when all that was read from the ring has been sent down."""
-        position = self._ring.position
-        ready: list[int] = []
-        while self._closed and self._closed[0][0] <= position:
-            ready += self._closed.popleft()[1]
-        waiting = self._flows.open_gates(ready, self._passed) if ready else []
-        if self._passed:
-            for slot in set(ready).difference(waiting):
-                self._passed.pop(slot, None)
-        if waiting or self._fresh:
-            self._closed.append((self._ring.producer, waiting + self._fresh))
-            self._fresh = []
-
-
 class Upcalls:
     """The one reader of a datapath's ring."""
 
-    def __init__(self, state: State, flows: FlowTable, ports: PortTable, injector: Injector, quota: int) -> None:
+    def __init__(
+        self, state: State, flows: FlowTable, ports: PortTable, injector: Injector, quota: int, stats: UpcallStats
+    ) -> None:
         self._flows = flows
         self._ports = ports
         self._injector = injector
@@ -291,23 +213,29 @@ class Upcalls:
         self._rings = state.memory["port_rings"].view.cast("Q")
         self._records: deque[tuple[int, int]] = deque()
         self._handled: list[tuple[Miss, bool]] = []
-        self._recent = _Recent()
-        self._gates = _Gates(flows, self._ring)
-        self.stats = UpcallStats()
+        self._recent = Recent()
+        self._gates = Gates(flows, self._ring)
+        self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
+        self.stats = stats
         self._reported: Counter[str] = Counter()
         self._discard_leftovers()
         ports.set_quota(quota)
 
     def _discard_leftovers(self) -> None:
-        """What came up for an earlier reader is too old to be sent on."""
+        """What came up for an earlier reader is too old to be sent on; for this one, nobody is left to answer."""
         while left := self._ring.records(BATCH):
             self.stats.dropped += len(left)
             self._ring.advance()
 
     def close(self) -> None:
-        """Stop the kernel from sending, and forget what has not been read."""
+        """Carry out what was answered so far, stop the kernel from sending, and drop what has not been read."""
+        self._finish()
         self._gates.give_up()
         self._ports.set_quota(0)
+        self.stats.dropped += len(self._records)
+        self._records.clear()
+        self._ring.advance()
+        self._discard_leftovers()
         self._ring.close()
         self._rings.release()
 
@@ -320,9 +248,15 @@ class Upcalls:
         """Readable when packets wait."""
         return self._ring.fd
 
-    def forget_recent(self) -> None:
-        """Rules were taken away: ask again about packets that they would have taken."""
-        self._recent.clear()
+    def forget(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
+        """Rules with these matches (None: all rules) were taken away from these slots, and a grace period is over: ask
+        again about packets that they would have taken."""
+        if matches is None:
+            self._recent.clear()
+        else:
+            self._recent.forget(matches)
+        self._gates.forget(slots)
+        self._shaken |= bool(self._handled)
 
     # ---- a batch
 
@@ -335,7 +269,9 @@ class Upcalls:
             while self._records:
                 offset, _ = self._records.popleft()
                 miss = Miss(self._view, offset)
-                if miss.flow or (miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)):
+                if (miss.flow and self._waits(miss)) or (
+                    miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
+                ):
                     self.stats.saved += 1
                     self._handled.append((miss, True))
                     continue
@@ -351,22 +287,18 @@ class Upcalls:
         """Let `handler` answer one batch; the number of packets that were in it."""
         # hot: as `misses`, without its generator
         records = self._records
-        records.extend(self._ring.records(BATCH - len(records)))
+        if not records:
+            records.extend(self._ring.records(BATCH))
         handled, recent, view = self._handled, self._recent, self._view
         count = len(records)
         try:
             while records:
                 miss = Miss(view, records.popleft()[0])
-                if miss.flow or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
+                if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
                     handled.append((miss, True))
                     continue
                 handled.append((miss, False))
-                try:
-                    answer = handler(miss)
-                    if answer is not None:
-                        apply_answer(miss, answer)
-                except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
-                    self.failed(miss, problem)
+                self.answer(miss, handler)
                 if miss.rule is not None:
                     recent.add(miss.rule.match)
         finally:
@@ -375,6 +307,24 @@ class Upcalls:
             self.stats.handled += len(handled) - saved
             self._finish()
         return count
+
+    def answer(self, miss: Miss, handler: Callable[[Miss], Answer]) -> None:
+        """Let `handler` answer; what goes wrong with that costs this packet alone."""
+        # hot: once per upcall
+        try:
+            answer = handler(miss)
+            if answer is not None:
+                apply_answer(miss, answer)
+        except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
+            self.failed(miss, problem)
+
+    def _waits(self, miss: Miss) -> bool:
+        """Whether a packet that came up behind a gate is still behind it. If its flow is there no more, it is a miss
+        as any other."""
+        if self._gates.holds(miss.flow, miss._offset):
+            return True
+        miss.flow = 0
+        return False
 
     def failed(self, miss: Miss, problem: Exception) -> None:
         """The program could not answer: the packet is dropped, counted and reported."""
@@ -394,16 +344,24 @@ class Upcalls:
             logger.error("handling %r failed (%d times): %s", miss, count, cause, exc_info=count == 1 and problem)
 
     def _finish(self) -> None:
+        """Carry the answers out. Whatever becomes of them, the ports get their share of the ring back."""
         # hot: once per batch
+        if self._ring.fd < 0:
+            return
         handled, self._handled = self._handled, []
-        if handled:
-            self._install(handled)
-            self._send_down(handled)
+        try:
+            if handled:
+                self._install(handled)
+                if self._shaken:
+                    handled = self._ask_again(handled)
+                self._send_down(handled)
+        finally:
+            self._shaken = False
             self._account(handled)
-        if not self._records:
-            self._ring.advance()
-            self._gates.open()
-        self._recent.age(self._ring.position, self._ring.producer)
+            if not self._records:
+                self._ring.advance()
+                self._gates.open()
+                self._recent.age(self._ring.position, self._ring.producer)
 
     def _install(self, handled: list[tuple[Miss, bool]]) -> None:
         rules = [miss.rule for miss, _ in handled if miss.rule is not None]
@@ -412,50 +370,83 @@ class Upcalls:
         try:
             self._gates.close(self._flows.apply(rules, gated=True))
             self.stats.installed += len(rules)
-        except VswitchError:
+        except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
 
     def _install_one_by_one(self, handled: list[tuple[Miss, bool]]) -> None:
         """One of them is refused: find out which, and let the others live."""
-        self._recent.clear()
         for miss, _ in handled:
             if miss.rule is None:
                 continue
             try:
                 self._gates.close(self._flows.apply([miss.rule], gated=True))
-                self._recent.add(miss.rule.match)
                 self.stats.installed += 1
-            except VswitchError as problem:
+            except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
+                if isinstance(problem, ExistsError) and self._stands(miss, miss.rule):
+                    continue
+                self._recent.forget([miss.rule.match])
+                self._shaken = True
                 miss.rule = None
                 self._report(problem, miss)
 
-    def _send_down(self, handled: list[tuple[Miss, bool]]) -> None:
-        injector, ring = self._injector, self._ring.address
-        released = []
-        for miss, covered in handled:
-            if miss.flow:
-                self._gates.passed(miss.flow)
-            if covered or miss.rule is not None:
-                plain = not (miss._key & _METADATA or miss._recirculations)
-                entry = injector.entry_of_port(miss.port) if plain else injector.entry(miss.look())
-            elif miss._send:
-                look = miss.look()
-                try:
-                    word = self._flows.arena.acquire_list(miss._send)
-                except VswitchError as problem:  # too long, or no room: this packet's loss alone
-                    self._report(problem, miss)
-                    continue
-                entry = injector.entry(look, word)
-                released.append((look, word))
+    def _stands(self, miss: Miss, rule: Rule) -> bool:
+        """Whether the packet may go down through the rule that is there already in the place of `rule`. One that missed
+        may: the rule was installed while it waited. One that a rule sent up on purpose must not get to that rule again,
+        so the answer has to be what it will find."""
+        if miss.reason is UpcallReason.MISS:
+            return True
+        slot = self._flows.lookup(miss._key)
+        return slot is not None and self._flows.rule(slot) == rule
+
+    def _ask_again(self, handled: list[tuple[Miss, bool]]) -> list[tuple[Miss, bool]]:
+        """Put packets whose rule was refused, or taken away, since they were found to be covered, back where they came
+        from: the next batch begins with them. What is left."""
+        for miss, _ in handled:
+            if miss.rule is not None:
+                self._recent.add(miss.rule.match)
+        left, again = [], []
+        for entry in handled:
+            miss, covered = entry
+            if not covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
+                left.append(entry)
             else:
-                self.stats.dropped += not miss.answered
-                continue
-            offset, captured = miss._offset, miss._captured
-            injector.add(entry, ring + offset + UpcallOffset.OFFLOAD, _OFFLOAD_BYTES + captured)
-        injector.flush()
-        for look, word in released:
-            injector.forget(look, word)
-            self._flows.arena.release(word)
+                again.append((miss._offset, miss._size))
+        self._records.extendleft(reversed(again))
+        self.stats.saved -= len(again)
+        return left
+
+    def _send_down(self, handled: list[tuple[Miss, bool]]) -> None:
+        injector, ring, refused = self._injector, self._ring.address, self._injector.failed
+        released: list[tuple[Look, int]] = []
+        try:
+            for miss, covered in handled:
+                if miss.flow:
+                    self._gates.passed(miss.flow)
+                if covered or miss.rule is not None:
+                    plain = not (miss._key & _METADATA or miss._recirculations)
+                    entry = injector.entry_of_port(miss.port) if plain else injector.entry(miss.look())
+                elif miss._send:
+                    try:
+                        entry = self._entry_of_list(miss.look(), miss._send, released)
+                    except Exception as problem:  # noqa: BLE001 - too long, no room: this packet's loss alone
+                        self._report(problem, miss)
+                        continue
+                else:
+                    self.stats.dropped += not miss.answered
+                    continue
+                offset, captured = miss._offset, miss._captured
+                injector.add(entry, ring + offset + UpcallOffset.OFFLOAD, _OFFLOAD_BYTES + captured)
+        finally:
+            injector.flush()
+            self.stats.unsent += injector.failed - refused
+            for look, word in released:
+                injector.forget(look, word)
+                self._flows.arena.release(word)
+
+    def _entry_of_list(self, look: Look, actions: tuple[Action, ...], held: list[tuple[Look, int]]) -> int:
+        word = self._flows.arena.acquire_list(actions)
+        held.append((look, word))
+        return self._injector.entry(look, word)
 
     def _account(self, handled: list[tuple[Miss, bool]]) -> None:
         """Give each port its share of the ring back, and leave to the program what it has kept."""

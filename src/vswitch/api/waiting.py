@@ -1,0 +1,146 @@
+"""What is known of packets that wait in the ring: which new rules take them, and behind which gates they are.
+
+`Recent` has the rules that were installed so lately that packets which missed before may still be in the ring: nobody
+needs to be asked about these. `Gates` has the megaflows whose packets still come up, behind those that came first.
+
+Both look at the ring from its end at the time of a change: once it has been read up to there, no packet can be in it
+that has not seen the change. A megaflow's gate is known by its slot, and slots are used again; so a record is believed
+to wait behind a slot's gate only if it came up after the last megaflow that was taken from that slot.
+
+Invariant: of the records that the kernel counted at a gate, each is counted here once it is sent down, and no other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+
+from vswitch.datapath.ebpf.flows import FlowTable
+from vswitch.datapath.ebpf.memory import RingBuffer
+from vswitch.model.match import Match
+
+__all__ = ["Gates", "Recent"]
+
+
+class Recent:
+    """Rules installed so lately that packets which they take may still be in the ring. Two generations: what was
+    installed before the ring's end then has been read is forgotten."""
+
+    def __init__(self) -> None:
+        self.new: dict[int, set[int]] = {}
+        self.old: dict[int, set[int]] = {}
+        self._forget_at = 0
+
+    def takes(self, key: int) -> bool:
+        """Whether one of them takes a packet with this key."""
+        # hot: once per upcall
+        for mask, values in self.new.items():
+            if key & mask in values:
+                return True
+        for mask, values in self.old.items():  # noqa: SIM110 - any() is a generator, twice as slow
+            if key & mask in values:
+                return True
+        return False
+
+    def add(self, match: Match) -> None:
+        """A rule with this match is, or is about to be, installed."""
+        # hot: once per upcall
+        values = self.new.get(match.mask)
+        if values is None:
+            values = self.new[match.mask] = set()
+        values.add(match.value)
+
+    def forget(self, matches: Iterable[Match]) -> None:
+        """Rules with these matches are there no more."""
+        for generation in (self.new, self.old):
+            for match in matches if generation else ():
+                values = generation.get(match.mask)
+                if values is not None:
+                    values.discard(match.value)
+                    if not values:
+                        del generation[match.mask]
+
+    def age(self, position: int, end: int) -> None:
+        """The ring has been read up to `position`, and ends at `end`."""
+        if position >= self._forget_at:
+            self.old, self.new = self.new, {}
+            self._forget_at = end
+
+    def clear(self) -> None:
+        """No rule is there any more."""
+        self.new, self.old = {}, {}
+
+
+class Gates:
+    """Flows that were installed for packets that came up, and let no packet pass before those that still wait here.
+
+    A gate may be opened when the ring has been read up to where it ended after the flow was installed: then all that
+    missed before are through; and those that came to the gate are counted, by the kernel and here.
+    """
+
+    def __init__(self, flows: FlowTable, ring: RingBuffer) -> None:
+        self._flows = flows
+        self._ring = ring
+        self._fresh: list[int] = []
+        self._closed: deque[tuple[int, list[int]]] = deque()
+        self._passed: dict[int, int] = {}
+        self._gone: dict[int, int] = {}  # slot -> the ring's end when the flow in it was taken away
+
+    def __bool__(self) -> bool:
+        return bool(self._closed or self._fresh)
+
+    def close(self, slots: list[int]) -> None:
+        """These have just been installed."""
+        self._fresh += slots
+
+    def holds(self, slot: int, offset: int) -> bool:
+        """Whether the record at `offset` of the ring, which came up behind the gate of `slot`, still waits for it: not
+        if its flow has been taken away since, whichever is in the slot now."""
+        if slot not in self._gone:
+            return True
+        consumer = self._ring.consumer
+        return consumer + (offset - consumer & self._ring.size - 1) >= self._gone[slot]
+
+    def passed(self, slot: int) -> None:
+        """A packet that came up to this gate is sent down."""
+        self._passed[slot] = self._passed.get(slot, 0) + 1
+
+    def forget(self, slots: Collection[int]) -> None:
+        """The flows in these slots have been taken away, and a grace period is over: what comes up from now on belongs
+        to others."""
+        if not self:
+            return
+        gone = {*self._fresh, *(slot for _, held in self._closed for slot in held)}.intersection(slots)
+        if not gone:
+            return
+        self._fresh = [slot for slot in self._fresh if slot not in gone]
+        for _, held in self._closed:
+            held[:] = [slot for slot in held if slot not in gone]
+        end = self._ring.producer
+        for slot in gone:
+            self._passed.pop(slot, None)
+            self._gone[slot] = end
+
+    def give_up(self) -> None:
+        """Nobody will send packets down any more: let those that come pass."""
+        self._flows.remove_gates(self._fresh)
+        for _, slots in self._closed:
+            self._flows.remove_gates(slots)
+        self._fresh, self._passed = [], {}
+        self._closed.clear()
+
+    def open(self) -> None:
+        """Open what may be opened. Call it when all that was read from the ring has been sent down."""
+        position = self._ring.position
+        ready: list[int] = []
+        while self._closed and self._closed[0][0] <= position:
+            ready += self._closed.popleft()[1]
+        waiting = self._flows.open_gates(ready, self._passed) if ready else []
+        if self._passed:
+            for slot in set(ready).difference(waiting):
+                self._passed.pop(slot, None)
+        if waiting or self._fresh:
+            self._closed.append((self._ring.producer, waiting + self._fresh))
+            self._fresh = []
+        if self._gone:
+            self._gone = {slot: end for slot, end in self._gone.items() if end > position}

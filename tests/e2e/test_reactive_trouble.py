@@ -1,0 +1,355 @@
+"""Programs that answer packets wrongly, late, or not at all: what it costs, and whom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.lab import Host, Lab, wait_until
+from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, running, udp_frame
+from vswitch import (
+    Clone,
+    Datapath,
+    Match,
+    Miss,
+    Options,
+    Output,
+    Rule,
+    SetField,
+    UnexpectedUpcallError,
+    Userspace,
+)
+from vswitch.api.upcalls import Answer
+from vswitch.datapath.ebpf.state import hidden_name
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> tuple[Host, Host]:
+    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
+
+
+@pytest.fixture
+def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
+    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)  # for a machine that is busy with other tests
+    ports = [host.port for host in hosts]
+    with Datapath.create(f"r{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
+        yield datapath
+
+
+def unhashable_rule() -> Rule:
+    """One that a handler could not make by fair means."""
+    rule = Rule(Match(in_port=1), (Output(2), Output(1)))
+    object.__setattr__(rule, "actions", ([Output(2)],))
+    return rule
+
+
+def test_a_handler_that_raises_loses_its_own_packet_only(
+    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    @dp.on_miss
+    def sometimes(miss: Miss) -> tuple[Match, Output]:
+        if miss.key.udp_src == 1005:
+            raise RuntimeError("no idea about flow 5")
+        return forward(miss)
+
+    with caplog.at_level(logging.ERROR, "vswitch"), hosts[1].capturing(is_udp) as captured, running(dp):
+        for flow in range(10):
+            hosts[0].send(udp_frame(flow, 1))
+        captured.wait_for(9)
+        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
+    assert set(numbers_by_flow(captured)) == set(range(10)) - {5}
+    assert "no idea about flow 5" in caplog.text
+    assert dp.stats().flows == 9
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "nonsense",
+        (Match(in_port=2), Output(1)),
+        (Match(in_port=1), "to port two"),
+        Rule(Match(udp_src=1), (Output(2),)),
+        (Match.from_ints(0, 1 << 5000), Output(2)),
+        (Match.from_ints(0, -1 << 2000), Output(2)),
+        (Match(in_port=1), 7),
+        (Match(in_port=1), (Output(2), object())),
+        (Match, Output(2)),
+        unhashable_rule(),
+    ],
+)
+def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, hosts: tuple[Host, Host], answer: object) -> None:
+    dp.on_miss(lambda miss: answer if miss.key.udp_src == 1000 else forward(miss))  # type: ignore[arg-type, return-value]
+    with running(dp), hosts[1].capturing(is_udp) as captured:
+        hosts[0].send(udp_frame(0, 0))
+        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
+        hosts[0].send(udp_frame(1, 1))
+        captured.wait_for(1)
+    assert numbers_by_flow(captured) == {1: [1]}
+    assert len(dp.flows) == 1
+
+
+@pytest.mark.parametrize("how", ["install", "send"])
+def test_nested_list_that_is_no_tuple_costs_at_most_its_own_packet(
+    dp: Datapath, hosts: tuple[Host, Host], how: str
+) -> None:
+    nested = Clone([Output(2)])  # type: ignore[arg-type]
+
+    def answer(miss: Miss) -> tuple[Match, Output | Clone] | None:
+        if miss.key.udp_src != 1001:
+            return forward(miss)
+        if how == "install":
+            return forward(miss)[0], nested
+        miss.send(nested)
+        return None
+
+    dp.on_miss(answer)
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with hosts[1].capturing(is_udp) as captured, running(dp):
+        captured.wait_for(3)
+        wait_until(lambda: dp.upcall_stats.failed == 1 or len(captured.settle()) == 4, "flow 1 to be done with")
+    assert set(numbers_by_flow(captured)) >= {0, 2, 3}
+
+
+def test_bad_answers_do_not_use_up_the_share_of_their_port(lab: Lab, hosts: tuple[Host, Host]) -> None:
+    """More of them than the port's quota, and than the ring, has room for."""
+    options = Options(ring_bytes=1 << 17, port_quota_bytes=1 << 17)
+    ports = [host.port for host in hosts]
+    bad = unhashable_rule()
+    with Datapath.create(f"b{lab.name}"[:15], ports=ports, local=False, options=options) as dp:
+
+        @dp.on_miss
+        def answer(miss: Miss) -> Answer:
+            return bad if miss.key.udp_src == 1000 else forward(miss)
+
+        dp.start_upcalls()
+        for begin in range(0, 500, 100):
+            hosts[0].send_many(udp_frame(0, begin + number) for number in range(100))
+            finish(dp, answer)
+        assert dp.upcall_stats.failed == 500
+        assert dp.ports.stats(1).lost == 0
+        assert owed(dp, 1) == 0
+        with hosts[1].capturing(is_udp) as captured, running(dp):
+            hosts[0].send(udp_frame(1, 0))
+            captured.wait_for(1)
+
+
+def test_packets_that_followed_a_refused_rule_are_asked_about_again(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """They wait in their places, and none is sent down to a rule that is not there."""
+    dp.flows.add(Match(udp_src=1999), Output(2))
+    asked: list[int] = []
+
+    def answer(miss: Miss) -> tuple[Match, Output]:
+        asked.append(miss.key.udp_src - 1000)
+        return forward(miss) if len(asked) > 2 else (Match(udp_dst=2000), Output(2))
+
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, number) for number in range(3) for flow in (5, 6))
+    with hosts[1].capturing(is_udp) as captured:
+        finish(dp, answer)
+        captured.wait_for(4)
+    assert asked == [5, 6, 5, 6]
+    assert numbers_by_flow(captured) == {5: [1, 2], 6: [1, 2]}
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.saved, stats.installed, stats.failed, stats.dropped) == (4, 2, 2, 2, 0)
+    assert dp.ports.stats(1).drops == {}
+    assert owed(dp, 1) == 0
+
+
+def test_a_rule_that_is_taken_away_does_not_make_others_forgotten(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """Packets that missed before their rule was there, and were not in its batch, are not asked about."""
+    other = dp.flows.add(Match(udp_src=1999), Output(2))
+    upcalls = dp.start_upcalls()
+    hosts[0].send_many(udp_frame(1, number) for number in range(300))
+    with hosts[1].capturing(is_udp) as captured:
+        upcalls.handle(forward)
+        dp.flows.delete(other)
+        finish(dp, forward)
+        captured.wait_for(300)
+    assert numbers_by_flow(captured) == {1: list(range(300))}
+    assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (1, 0)
+
+
+def test_an_answer_that_is_there_already_is_no_failure(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    upcalls = dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in (1, 2, 3))
+    dp.flows.add(Match(udp_src=1001), Output(2))
+    waiting: list[Miss] = []
+    with hosts[1].capturing(is_udp) as captured:
+        for miss in upcalls.misses():
+            waiting.append(miss)
+            if len(waiting) == 3:
+                waiting[0].install(Match(udp_src=1001), Output(2))
+                for late in waiting[1:]:  # one rule twice in a batch
+                    late.install(Match(udp_src=(1002, 0xFFFE)), Output(2))
+        captured.wait_for(3)
+    assert set(numbers_by_flow(captured)) == {1, 2, 3}
+    assert (dp.upcall_stats.installed, dp.upcall_stats.failed, dp.upcall_stats.dropped) == (1, 0, 0)
+
+
+def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """The answer has the place of the rule that sent it up: for ever round, if that rule were let stand for it."""
+    dp.flows.add(Match(udp_src=1001), Userspace())
+    dp.flows.add(Match(udp_src=1002), Userspace())
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, number) for number in range(2) for flow in (1, 2))
+    with hosts[1].capturing(is_udp) as captured:
+        finish(dp, lambda miss: Rule(Match(udp_src=miss.key.udp_src), (Output(2),), miss.key.udp_src - 1001))
+        captured.wait_for(2)
+    assert numbers_by_flow(captured) == {2: [0, 1]}
+    assert (dp.upcall_stats.handled, dp.upcall_stats.installed, dp.upcall_stats.failed) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("by_handler", [False, True])
+def test_a_slot_that_is_used_again_has_no_packets_of_the_rule_before(
+    dp: Datapath, hosts: tuple[Host, Host], by_handler: bool
+) -> None:
+    """Packets waited behind the gate of a rule that was deleted; the next rule in its place opens its gate in time."""
+    upcalls = dp.start_upcalls()
+    asked: list[int] = []
+    first = Match(in_port=1, udp_src=1001)
+
+    def answer(miss: Miss) -> tuple[Match, Output]:
+        asked.append(miss.key.udp_src - 1000)
+        if asked == [1, 2] and by_handler:
+            dp.flows.delete(first)
+        return Match(in_port=1, udp_src=miss.key.udp_src), Output(2)
+
+    with hosts[1].capturing(is_udp) as captured:
+        hosts[0].send(udp_frame(1, 0))
+        upcalls.handle(answer)
+        slot = dp._flow_table.find(first, 0)
+        hosts[0].send_many(udp_frame(1, number) for number in (1, 2, 3))
+        if not by_handler:
+            dp.flows.delete(first)
+        hosts[0].send(udp_frame(2, 0))
+        upcalls.handle(answer)
+        assert slot in [dp._flow_table.find(flow.match, 0) for flow in dp.flows]
+        hosts[0].send_many(udp_frame(flow, number) for flow, number in ((1, 4), (2, 1)))
+        finish(dp, answer)
+        captured.wait_for(7)
+    assert numbers_by_flow(captured) == {1: [0, 1, 2, 3, 4], 2: [0, 1]}
+    assert asked == ([1, 2, 1] if by_handler else [1, 1, 2])
+    assert not upcalls._gates._gone
+    assert owed(dp, 1) == 0
+
+
+def test_a_rule_named_twice_is_deleted_once(dp: Datapath) -> None:
+    rules = [Rule(Match(udp_src=number), (Output(2),)) for number in range(2)]
+    dp.flows.add_many(rules)
+    assert [flow.rule for flow in dp.flows.delete_many([*rules, rules[0], Rule(Match(udp_src=9))])] == rules
+    assert len(dp.flows) == len(dp._flow_table) == 0
+    more = [Rule(Match(udp_src=number), (Output(2),)) for number in range(10, 14)]
+    dp.flows.add_many(more)
+    assert {flow.rule for flow in dp.flows} == set(more)
+
+
+def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """Of two megaflows that overlap, the second is refused and reported; others of the batch live."""
+    dp.start_upcalls()
+    for flow in range(4):
+        hosts[0].send(udp_frame(flow, 0))
+    answers = {
+        1000: Match(udp_src=1000, in_port=1),
+        1001: Match(udp_src=1001),
+        1002: Match(udp_src=1002),
+        1003: Match(udp_dst=2000),
+    }
+    for miss in dp.misses(timeout_s=0.5):
+        miss.install(answers[miss.key.udp_src], Output(2))
+    assert dp.upcall_stats.failed == 1
+    assert {flow.match for flow in dp.flows} == {answers[1000], answers[1001], answers[1002]}
+
+
+def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """64 actions are allowed, but these compile to more steps than one list may have."""
+    endless = [SetField("ipv6_src", number) for number in range(64)]
+
+    def answer(miss: Miss) -> None:
+        miss.send(endless if miss.key.udp_src == 1001 else Output(2))
+
+    dp.on_miss(answer)
+    dp.start_upcalls()
+    for flow in range(4):
+        hosts[0].send(udp_frame(flow, 0))
+    with hosts[1].capturing(is_udp) as captured, running(dp):
+        captured.wait_for(3)
+        wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
+        hosts[0].send(udp_frame(4, 0))
+        captured.wait_for(4)
+    assert sorted(numbers_by_flow(captured)) == [0, 2, 3, 4]
+
+
+def test_strict_mode_survives_a_handler_that_fails(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """What comes up on purpose and cannot be answered costs its own packet; a miss still ends it."""
+    dp.flows.add(Match(udp_src=1001), Userspace())
+    dp.on_miss(lambda miss: 1 / 0 if miss.packet[-1] else "nonsense")  # type: ignore[arg-type, return-value]
+    dp.start_upcalls()
+    for last in (0, 1, 0):
+        hosts[0].send(udp_frame(1, 0)[:-1] + bytes([last]))
+    dp.run(strict=True, timeout_s=0.3)
+    assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (3, 3)
+    hosts[0].send(udp_frame(2, 0))
+    with pytest.raises(UnexpectedUpcallError, match="udp_src=1002"):
+        dp.run(strict=True, timeout_s=5)
+
+
+def test_packets_that_the_kernel_does_not_take_back_are_counted(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    subprocess.run(["ip", "link", "set", hidden_name("vsi", dp.name), "down"], check=True)
+    finish(dp, forward)
+    assert (dp.upcall_stats.installed, dp.upcall_stats.unsent) == (3, 3)
+
+
+def test_what_nobody_reads_any_more_is_counted_as_dropped(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """Once, whether or not a batch had begun, and also for who starts anew."""
+    for count in (5, 10):
+        upcalls = dp.start_upcalls()
+        hosts[0].send_many(udp_frame(count, number) for number in range(5))
+        if count == 10:
+            for _ in upcalls.misses():
+                break
+        dp._close_upcalls()
+        dp.start_upcalls()
+        assert dp.upcall_stats.dropped == count
+
+
+def test_a_batch_in_the_middle_of_which_the_datapath_is_closed(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """What was answered is carried out."""
+    misses = dp.misses()
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    with hosts[1].capturing(is_udp) as captured:
+        miss = next(misses)
+        miss.install(*forward(miss))
+        dp._close_upcalls()
+        captured.wait_for(1)
+    misses.close()  # type: ignore[attr-defined]
+    assert numbers_by_flow(captured) == {0: [0]}
+    assert dp.upcall_stats.dropped == 2
+    assert miss.packet == udp_frame(0, 0)
+
+
+def test_descriptors_beyond_1023(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """A program with many connections waits for packets, too."""
+    bounds = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, bounds[1]))
+    with hosts[1].capturing(is_udp) as captured, ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, bounds)
+        null = os.open(os.devnull, os.O_RDONLY)
+        stack.callback(os.close, null)
+        for _ in range(1024):
+            stack.callback(os.close, os.dup(null))
+        stack.callback(dp._close_upcalls)
+        dp.on_miss(forward)
+        assert dp.start_upcalls().fileno() > 1023
+        with running(dp):
+            hosts[0].send(udp_frame(0, 0))
+            captured.wait_for(1)
