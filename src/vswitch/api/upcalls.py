@@ -356,7 +356,7 @@ class Upcalls:
                     handled = self._ask_again(handled)
                 self._send_down(handled)
         finally:
-            self._shaken = False
+            self._shaken = bool(self._records)  # which may follow rules that are answered anew
             self._account(handled)
             if not self._records:
                 self._ring.advance()
@@ -382,10 +382,11 @@ class Upcalls:
                 self._gates.close(self._flows.apply([miss.rule], gated=True))
                 self.stats.installed += 1
             except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
-                if isinstance(problem, ExistsError) and self._stands(miss, miss.rule):
+                if not isinstance(problem, ExistsError):
+                    self._recent.refuse(miss.rule.match)
+                    self._shaken = True
+                elif self._stands(miss, miss.rule):
                     continue
-                self._recent.forget([miss.rule.match])
-                self._shaken = True
                 miss.rule = None
                 self._report(problem, miss)
 
@@ -403,7 +404,7 @@ class Upcalls:
         from: the next batch begins with them. What is left."""
         for miss, _ in handled:
             if miss.rule is not None:
-                self._recent.add(miss.rule.match)
+                self._recent.stands(miss.rule.match)
         left, again = [], []
         for entry in handled:
             miss, covered = entry

@@ -29,6 +29,7 @@ class Recent:
     def __init__(self) -> None:
         self.new: dict[int, set[int]] = {}
         self.old: dict[int, set[int]] = {}
+        self._refused: set[Match] = set()
         self._forget_at = 0
 
     def takes(self, key: int) -> bool:
@@ -43,8 +44,10 @@ class Recent:
         return False
 
     def add(self, match: Match) -> None:
-        """A rule with this match is, or is about to be, installed."""
+        """A rule with this match is about to be installed."""
         # hot: once per upcall
+        if self._refused and match in self._refused:
+            return
         values = self.new.get(match.mask)
         if values is None:
             values = self.new[match.mask] = set()
@@ -60,8 +63,20 @@ class Recent:
                     if not values:
                         del generation[match.mask]
 
+    def refuse(self, match: Match) -> None:
+        """A rule with this match could not be installed. Those that were to follow it are asked about again, and each
+        for itself: if it is answered the same for all, they are done with in one more batch, not in one for each."""
+        self.forget([match])
+        self._refused.add(match)
+
+    def stands(self, match: Match) -> None:
+        """A rule with this match is there, whatever became of others."""
+        self._refused.discard(match)
+        self.add(match)
+
     def age(self, position: int, end: int) -> None:
-        """The ring has been read up to `position`, and ends at `end`."""
+        """The ring has been read up to `position`, where all is done with, and ends at `end`."""
+        self._refused.clear()
         if position >= self._forget_at:
             self.old, self.new = self.new, {}
             self._forget_at = end
