@@ -82,6 +82,8 @@ def test_forked_process_may_read_and_not_change(dp: Datapath) -> None:
                 said.append(str(problem))
             else:
                 said.append(f"{what} was done")
+        dp.close()
+        dp.__exit__(None, None, None)
         return "\n".join(said)
 
     flows, port, name, *said = said_by_child(try_all).split("\n")
@@ -438,7 +440,6 @@ def test_task_that_is_cancelled_leaves_the_datapath_in_order(dp: Datapath, hosts
     with hosts[1].capturing(is_test) as received:
         for miss in dp.misses(timeout_s=patience()):
             miss.install(*forward(miss))
-            dp.stop()
         time.sleep(0.7)  # for 0.5 s packets may come up behind those that Python had
         hosts[0].send(frame(60, 9))
         received.wait_for(5)

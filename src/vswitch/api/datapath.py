@@ -220,8 +220,9 @@ class Datapath:
         self._kept = True
 
     def close(self) -> None:
-        """End control; traffic goes on by the installed megaflows."""
-        if not self._closed:
+        """End control; traffic goes on by the installed megaflows. In a process forked from that which has control
+        nothing ends."""
+        if not self._closed and not self._state.is_forked:
             self._close_upcalls()
             self._close_rooms()
             self._state.close()
@@ -246,7 +247,7 @@ class Datapath:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._closed:
+        if self._closed or self._state.is_forked:
             return
         if self._created and not self._kept:
             self._delete()

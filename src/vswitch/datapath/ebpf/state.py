@@ -354,13 +354,16 @@ class State:
         self.need_open()
         if self._lock_fd < 0:
             raise BusyError(f"{what} needs control of datapath {self.name}, which was opened for reading")
-        if (
-            self._lock_pid != os.getpid()
-        ):  # the lock is the descriptor's, which fork() copies; the books are copied, too
+        if self.is_forked:
             raise BusyError(
                 f"{what} needs control of datapath {self.name}, which process {self._lock_pid} has: this one (pid "
                 f"{os.getpid()}) was forked from it, and would change the kernel's half behind its back"
             )
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process is a copy of that which took control: fork() copies the lock, and the books, too."""
+        return self._lock_fd >= 0 and self._lock_pid != os.getpid()
 
     def need_network(self) -> None:
         """ConfigError unless this thread is in the network namespace where the datapath's devices are."""
