@@ -358,6 +358,15 @@ def test_takeover_makes_true_what_was_indexed_but_not_published(lab: Lab) -> Non
             second._delete()
 
 
+@given(idle=st.one_of(st.none(), st.floats(0.001, 4_000_000)), hard=st.one_of(st.none(), st.floats(0.001, 4_000_000)))
+@FEW
+def test_rule_is_read_back_as_it_was_asked_for(dp: Datapath, idle: float | None, hard: float | None) -> None:
+    rule = Rule(Match(in_port=1), (Output(2),), 5, idle, hard)
+    dp.flows.put(rule)
+    assert [flow.rule for flow in dp.flows] == [rule]
+    assert dp.flows.expire(0) == [], "a clock that stands before the rule was made"
+
+
 def test_delete_and_get_of_what_is_not_there(dp: Datapath) -> None:
     for call in (dp.flows.delete, dp.flows.get):
         with pytest.raises(NotFoundError, match="in_port=3"):

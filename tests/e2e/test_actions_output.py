@@ -15,6 +15,7 @@ from scapy.packet import Raw
 from tests.lab import VNET_HEADER, Lab
 from tests.rig import ARRIVED, Rig
 from vswitch import (
+    CheckPacketLength,
     Clone,
     Datapath,
     Drop,
@@ -23,6 +24,7 @@ from vswitch import (
     PopVlan,
     PushVlan,
     Recirculate,
+    Sample,
     SetField,
     Truncate,
     Userspace,
@@ -113,6 +115,36 @@ def test_drop_is_counted_with_its_reason(rig: Rig, actions: Sequence[Action], re
     assert [rig.frames(port) for port in (1, 2, 3)] == [[], [], []]
     assert dropped == {"explicit": 3}
     assert rig.dp.explicit_drops().get(reason, 0) == reasons + 3
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [SetField("eth_src", 7)],
+        [PushVlan(5)],
+        [CheckPacketLength(20, (), (Output(2),))],
+        [Sample(0, (Output(2),))],
+        [SetField("eth_src", 7), Clone(())],
+    ],
+    ids=lambda actions: type(actions[-1]).__name__,
+)
+def test_list_that_ends_without_an_output_is_a_drop(rig: Rig, actions: Sequence[Action]) -> None:
+    reasons = rig.dp.explicit_drops().get(0, 0)
+    with rig.dropping() as dropped:
+        rig.through([FRAME] * 3, actions, count=0)
+    assert [rig.frames(port) for port in (1, 2, 3)] == [[], [], []]
+    assert dropped == {"explicit": 3}
+    assert rig.dp.explicit_drops().get(0, 0) == reasons + 3
+
+
+@pytest.mark.parametrize(
+    "actions", [[Userspace()], [Output(2), SetField("eth_src", 7)], [Clone((Output(2),)), PopVlan()]], ids=str
+)
+def test_packet_of_which_something_came_out_is_no_drop(rig: Rig, actions: Sequence[Action]) -> None:
+    with rig.dropping() as dropped:
+        rig.through([FRAME], actions, count=0 if actions == [Userspace()] else 1)
+        rig.upcalls()
+    assert dropped == {}
 
 
 def test_drop_in_a_copy_ends_the_copy_alone(rig: Rig) -> None:

@@ -91,6 +91,24 @@ def test_a_gate_opens_by_itself_when_its_opener_is_dead(dp: Datapath, hosts: tup
     assert numbers_by_flow(captured)[0] == [1]
 
 
+def test_handler_that_is_slow_keeps_the_order(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """For longer than gates are trusted when nobody is heard of: what counts is when Python last took up a packet."""
+
+    @dp.on_miss
+    def slow(miss: Miss) -> tuple[Match, Output]:
+        time.sleep(0.02)
+        return forward(miss)
+
+    numbers = 200
+    with hosts[1].capturing(is_udp) as captured, running(dp):
+        for number in range(numbers):
+            hosts[0].send(udp_frame(0, number))
+            hosts[0].send(udp_frame(100 + number, 0))
+            time.sleep(0.01)
+        captured.wait_for(2 * numbers, 30)
+    assert numbers_by_flow(captured)[0] == list(range(numbers))
+
+
 def test_packets_that_came_while_the_first_was_looked_at_are_not_asked_about(
     dp: Datapath, hosts: tuple[Host, Host]
 ) -> None:

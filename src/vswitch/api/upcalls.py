@@ -15,12 +15,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from sys import getrefcount
+from time import monotonic_ns
 
 from vswitch.api.waiting import Gates, Recent
 from vswitch.base.errors import ConfigError, ExistsError, VswitchError
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, Look
-from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
+from vswitch.datapath.ebpf.layout import DATAPATH, PORT_RING, UPCALL, UpcallOffset
 from vswitch.datapath.ebpf.memory import RingBuffer
 from vswitch.datapath.ebpf.ports import PortTable
 from vswitch.datapath.ebpf.state import State
@@ -211,6 +212,7 @@ class Upcalls:
         self._ring = RingBuffer(state.maps["upcalls"])
         self._view = self._ring.view
         self._rings = state.memory["port_rings"].view.cast("Q")
+        self._alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
         self._records: deque[tuple[int, int]] = deque()
         self._handled: list[tuple[Miss, bool]] = []
         self._recent = Recent()
@@ -238,6 +240,7 @@ class Upcalls:
         self._discard_leftovers()
         self._ring.close()
         self._rings.release()
+        self._alive.release()
 
     @property
     def busy(self) -> bool:
@@ -277,6 +280,7 @@ class Upcalls:
                     continue
                 self._handled.append((miss, False))
                 self.stats.handled += 1
+                self._alive[0] = monotonic_ns()
                 yield miss
                 if miss.rule is not None:
                     self._recent.add(miss.rule.match)
@@ -311,6 +315,7 @@ class Upcalls:
     def answer(self, miss: Miss, handler: Callable[[Miss], Answer]) -> None:
         """Let `handler` answer; what goes wrong with that costs this packet alone."""
         # hot: once per upcall
+        self._alive[0] = monotonic_ns()
         try:
             answer = handler(miss)
             if answer is not None:
@@ -349,6 +354,7 @@ class Upcalls:
         if self._ring.fd < 0:
             return
         handled, self._handled = self._handled, []
+        self._alive[0] = monotonic_ns()
         try:
             if handled:
                 self._install(handled)

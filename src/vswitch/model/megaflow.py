@@ -31,7 +31,7 @@ class Rule:
     `priority` wins.
 
     `priority` 0..65535. `idle_timeout_s`: removed after that long without a packet; `hard_timeout_s`: removed
-    that long after it was installed; both in seconds, None for never.
+    that long after it was installed; both in seconds, rounded to milliseconds, None for never.
     """
 
     match: Match
@@ -49,9 +49,13 @@ class Rule:
             raise ConfigError(f"priority {self.priority!r} is outside 0..{MAX_PRIORITY}")
         if self.idle_timeout_s is None and self.hard_timeout_s is None:
             return
-        for name, timeout in (("idle", self.idle_timeout_s), ("hard", self.hard_timeout_s)):
-            if timeout is not None and not 0.001 <= timeout <= MAX_TIMEOUT_S:
+        for name in ("idle", "hard"):
+            timeout = getattr(self, f"{name}_timeout_s")
+            if timeout is None:
+                continue
+            if not isinstance(timeout, int | float) or not 0.001 <= timeout <= MAX_TIMEOUT_S:
                 raise ConfigError(f"{name} timeout {timeout!r} s is outside 0.001..{MAX_TIMEOUT_S}")
+            object.__setattr__(self, f"{name}_timeout_s", round(timeout * 1000) / 1000)
 
     @classmethod
     def plain(cls, match: Match, actions: Iterable[Action]) -> Rule:

@@ -381,8 +381,8 @@ class FlowTable:
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         FLOW.pack_into(
             self._flows, slot * FLOW.size,
-            word | gate, NO_MASK, born, 0, int(idle * 1000) if idle else 0,
-            match.value.to_bytes(KEY_BYTES, "little"), now, int(hard * 1000) if hard else 0, entry.id, gate,
+            word | gate, NO_MASK, born, 0, round(idle * 1000) if idle else 0,
+            match.value.to_bytes(KEY_BYTES, "little"), now, round(hard * 1000) if hard else 0, entry.id, gate,
         )  # fmt: skip
         entry.flows += 1
         self._priorities[rule.priority] += 1
@@ -490,8 +490,8 @@ class FlowTable:
         word = self.arena.acquire(rule.actions)
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         self._timed -= self._has_timeout(slot)
-        self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = int(idle * 1000) if idle else 0
-        self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = int(hard * 1000) if hard else 0
+        self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = round(idle * 1000) if idle else 0
+        self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = round(hard * 1000) if hard else 0
         self._timed += self._has_timeout(slot)
         if word == old:
             self.arena.release(word)

@@ -93,6 +93,7 @@ class DATAPATH:
     STAGE_RESULT: Final = STAGE_ID + 4 * STAGE
     STAGE_KEY: Final = STAGE_RESULT + 4 * STAGE
     INJECTED: Final = STAGE_KEY + 208
+    ALIVE_NS: Final = INJECTED + 8
     VIEWS: Final = STAGE_KEY + 256
     VIEW_N_MASKS: Final = MASK.size
     VIEW_ORDER: Final = MASK.size + 64

@@ -15,6 +15,7 @@ struct run {
 	__u32 at, end;		/* the next op, and where the list ends */
 	int verdict;
 	__u32 recirculate;	/* id, or 0 */
+	__u32 accounted;	/* something came out of the packet, or its drop is counted */
 };
 
 INLINE void count_output(const struct port *port, __u32 length)
@@ -93,12 +94,14 @@ INLINE int nested(struct run *run, __u64 list)
 		return 0;
 	}
 	on_copy(run->skb, offset, count);
+	run->accounted |= count;
 	return 0;
 }
 
 INLINE int stop(struct run *run, int verdict)
 {
 	run->verdict = verdict;
+	run->accounted = 1;
 	return 1;
 }
 
@@ -113,6 +116,7 @@ INLINE int act_output(struct run *run, const struct op *op, __u32 at)
 	__u32 longest = op->extra;
 
 	if (run->at != run->end) {
+		run->accounted = 1;
 		if (longest && frame_length(skb) > longest)
 			on_copy(skb, at, 1);
 		else
@@ -267,6 +271,7 @@ static long step(UNUSED __u32 i, struct run *run)
 	case OP_RECIRCULATE:
 		if (run->at != run->end) {
 			on_copy(skb, at, 1);
+			run->accounted = 1;
 			return 0;
 		}
 		run->recirculate = op->a32;
@@ -288,6 +293,7 @@ static long step(UNUSED __u32 i, struct run *run)
 		return nested(run, (__u32)wire_length(skb) > op->a32 ? op->value : op->mask);
 	case OP_USERSPACE:
 		run->at = at + 3;
+		run->accounted = 1;
 		failed = send_up(skb, at, op->extra);
 		if (failed >= 0)
 			count_drop(STATE_PORT(skb->cb[CB_STATE]), failed);

@@ -267,7 +267,7 @@ static long expire_step(__u32 i, struct expiry *e)
 	e->seen++;
 	if (flow->mask == NO_MASK || !(flow->idle_ms | flow->hard_ms))
 		return 0;
-	if (!flow->hard_ms || e->now_ns - flow->created_ns < flow->hard_ms * 1000000ULL) {
+	if (!flow->hard_ms || e->now_ns < flow->created_ns + flow->hard_ms * 1000000ULL) {
 		if (!flow->idle_ms)
 			return 0;
 		limit = flow->idle_ms * 1000000ULL;

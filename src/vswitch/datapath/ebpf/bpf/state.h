@@ -49,7 +49,7 @@ enum verdict { VERDICT_DROP = 0, VERDICT_OUTPUT = 1, VERDICT_LIST = 2 };
  * comes up to an open gate knows so from what it finds in the counter, and passes.
  */
 #define GATE (1ULL << 63)	/* in flow.actions: look at the gate; in flow.gate: it is closed */
-#define GATE_NS 500000000ULL	/* a gate that nobody opened for so long lets packets pass: its opener may be dead */
+#define GATE_NS 500000000ULL	/* gates let packets pass if Python has not been heard of for so long: it may be dead */
 
 /* 256 bytes, of which a packet that looks at five words touches the first 64. */
 struct flow {
@@ -248,7 +248,8 @@ struct datapath {
 	__u32 stage_result[STAGE];	/* enum control_result, or the slot that was there | 1 << 31 */
 	__u64 stage_key[KEY_WORDS];
 	__u64 injected;		/* packets that Python has sent down and that arrived here */
-	__u64 pad_views[5];
+	__u64 alive_ns;		/* CLOCK_MONOTONIC when Python last took up a packet */
+	__u64 pad_views[4];
 	struct view views[VIEWS];
 };
 _Static_assert(sizeof(struct mask) % 64 == 0 && sizeof(struct view) % 64 == 0, "cache lines");

@@ -30,8 +30,12 @@ INLINE void count_flow(__u32 id, __u32 length, const union flow_key *key)
 /* Whether the packet has to wait behind others of its flow that Python still has. */
 FUNCTION int waits(struct flow *flow)
 {
+	__u64 heard_ns = READ_ONCE(dp.alive_ns);
+
+	if (heard_ns < flow->created_ns)
+		heard_ns = flow->created_ns;
 	/* signed: the coarse clock may be behind the one that Python reads */
-	if ((__s64)(bpf_ktime_get_coarse_ns() - flow->created_ns) > (__s64)GATE_NS)
+	if ((__s64)(bpf_ktime_get_coarse_ns() - heard_ns) > (__s64)GATE_NS)
 		return 0;
 	return (__sync_fetch_and_add(&flow->gate, 1) & GATE) != 0;
 }
@@ -121,9 +125,14 @@ int vs_actions(struct __sk_buff *skb)
 	};
 
 	bpf_loop(MAX_OPS, step, &run, 0);
-	if (!run.recirculate)
-		return run.verdict;
 	state = skb->cb[CB_STATE];
+	if (!run.recirculate) {
+		if (!run.accounted && !STATE_DEPTH(state)) {
+			__sync_fetch_and_add(&dp.explicit_drops[0], 1);
+			return count_drop(STATE_PORT(state), DROP_EXPLICIT);
+		}
+		return run.verdict;
+	}
 	if (STATE_RECIRCULATIONS(state) >= MAX_RECIRCULATIONS)
 		return count_drop(STATE_PORT(state), DROP_RECIRCULATION_LIMIT);
 	/* A packet that Python sent down may come up again once it has become another one. */
