@@ -12,8 +12,8 @@ PURE_TESTS = $(wildcard tests/unit tests/property tests/vectors tests/tidy)
 KERNEL_TESTS = $(wildcard tests/bpf tests/e2e)
 # A command that runs another one as root under the oldest kernel promised, in a virtual machine.
 KERNEL_VM ?= $(wildcard ../shared/tools/kernel-vm)
-# It is slow, so bounds are longer there, and bytecode is kept where it goes with the machine.
-VM_ENVIRONMENT = export LAB_PATIENCE=10 PYTHONPYCACHEPREFIX=/tmp/bytecode; unset PYTHONDONTWRITEBYTECODE
+# It is slow, so bounds are longer there, and bytecode is kept where it goes with the machine; it loads no modules itself.
+VM_ENVIRONMENT = modprobe tun; export LAB_PATIENCE=10 PYTHONPYCACHEPREFIX=/tmp/bytecode; unset PYTHONDONTWRITEBYTECODE
 # What to run there: make test-kernel KERNEL_TEST_ARGS="tests/bpf -k 'parse or ipv6'"
 KERNEL_TEST_ARGS ?= -m "not slow" $(KERNEL_TESTS)
 # What to measure, of what `python -m bench --help` lists; all of it if empty.
