@@ -14,6 +14,7 @@ import pytest
 from tests.lab import Host, Lab, wait_until
 from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, running, udp_frame
 from vswitch import (
+    Action,
     Clone,
     Datapath,
     Match,
@@ -204,6 +205,47 @@ def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Data
         captured.wait_for(2)
     assert numbers_by_flow(captured) == {2: [0, 1]}
     assert (dp.upcall_stats.handled, dp.upcall_stats.installed, dp.upcall_stats.failed) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("installed", [False, True])
+@pytest.mark.parametrize("again", [(Output(2), Userspace()), (Output(2), Clone((Clone((Userspace(),)),)))])
+def test_a_rule_that_tells_of_every_packet_does_not_tell_of_one_for_ever(
+    dp: Datapath, hosts: tuple[Host, Host], again: tuple[Action, ...], installed: bool
+) -> None:
+    """The answer to what it sends up is the rule itself: the packet has been through it."""
+    match = Match(udp_src=1001)
+    if installed:
+        dp.flows.add(match, again)
+    dp.on_miss(lambda _: (match, again))
+    dp.start_upcalls()
+    with hosts[1].capturing(is_udp) as captured:
+        hosts[0].send(udp_frame(1, 0))
+        dp.run(timeout_s=0.5)
+        captured.wait_for(1)
+        assert len(captured.settle()) <= 2
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.failed) == (1 if installed else 2, 1)
+    assert dp.stats().upcalls <= 3
+
+
+def test_failures_of_one_kind_are_reported_as_one(
+    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What they say differs from packet to packet."""
+    dp.flows.add(Match(ipv4_dst=0x0A000009), Output(2))
+
+    def overlapping(miss: Miss) -> tuple[Match, Output]:
+        return Match(udp_src=miss.key.udp_src), Output(2)
+
+    with caplog.at_level(logging.ERROR, "vswitch"):
+        dp.start_upcalls()
+        for begin in range(0, 2000, 250):
+            hosts[0].send_many(udp_frame(flow, 0) for flow in range(begin, begin + 250))
+            finish(dp, overlapping)
+    assert dp.upcall_stats.failed == 2000
+    assert len(caplog.records) == 4
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False, False, False]
+    assert len({record.getMessage().partition("times): ")[2] for record in caplog.records}) == 4
 
 
 @pytest.mark.parametrize("by_handler", [False, True])

@@ -18,7 +18,7 @@ from sys import getrefcount
 from time import monotonic_ns
 
 from vswitch.api.waiting import Gates, Recent
-from vswitch.base.errors import ConfigError, ExistsError, VswitchError
+from vswitch.base.errors import ConfigError, ExistsError
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, Look
 from vswitch.datapath.ebpf.layout import DATAPATH, PORT_RING, UPCALL, UpcallOffset
@@ -26,7 +26,7 @@ from vswitch.datapath.ebpf.memory import RingBuffer
 from vswitch.datapath.ebpf.ports import PortTable
 from vswitch.datapath.ebpf.state import State
 from vswitch.fields import KEY_BYTES, SLOTS
-from vswitch.model.actions import Action, check_actions
+from vswitch.model.actions import Action, Userspace, check_actions, walk
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
 from vswitch.model.upcall import Offload, UpcallReason
@@ -195,6 +195,10 @@ _REASONS = tuple(UpcallReason)
 _OWN_REFERENCES = 3
 """To a miss that nobody but `_account` has: from the list, from its variable, from the argument of getrefcount()."""
 
+_MAX_DEPTH = 100
+"""Frames to look through for where something was raised: of an exception that is raised over and over there are ever
+more."""
+
 Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
 """What a handler may return: a rule to install, or (match, actions) for short; None if it answered by the miss's own
 methods, or not at all, so that the packet is dropped."""
@@ -219,7 +223,7 @@ class Upcalls:
         self._gates = Gates(flows, self._ring)
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
         self.stats = stats
-        self._reported: Counter[str] = Counter()
+        self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
         ports.set_quota(quota)
 
@@ -338,15 +342,20 @@ class Upcalls:
         self._report(problem, miss)
 
     def _report(self, problem: Exception, miss: Miss) -> None:
-        """Once for each cause, then at every power of ten."""
+        """Once for each cause, with where it came from, then at every power of ten. What is raised at one place is one
+        cause, whatever it says: texts name the packet, or its rule."""
+        # hot: once per packet that fails
         self.stats.failed += 1
-        cause = f"{type(problem).__name__}: {problem}" if isinstance(problem, VswitchError) else repr(problem)
+        cause = (type(problem), *_place(problem))
         self._reported[cause] += 1
         count = self._reported[cause]
         if len(self._reported) > 1000:
             self._reported.clear()
         if count in (1, 10, 100, 1000, 10000) or count % 100000 == 0:
-            logger.error("handling %r failed (%d times): %s", miss, count, cause, exc_info=count == 1 and problem)
+            name = type(problem).__name__
+            logger.error(
+                "handling %r failed (%d times): %s: %s", miss, count, name, problem, exc_info=count == 1 and problem
+            )
 
     def _finish(self) -> None:
         """Carry the answers out. Whatever becomes of them, the ports get their share of the ring back."""
@@ -399,11 +408,15 @@ class Upcalls:
     def _stands(self, miss: Miss, rule: Rule) -> bool:
         """Whether the packet may go down through the rule that is there already in the place of `rule`. One that missed
         may: the rule was installed while it waited. One that a rule sent up on purpose must not get to that rule again,
-        so the answer has to be what it will find."""
+        so the answer has to be what it will find; and it must not send it up once more, for ever round."""
         if miss.reason is UpcallReason.MISS:
             return True
         slot = self._flows.lookup(miss._key)
-        return slot is not None and self._flows.rule(slot) == rule
+        return (
+            slot is not None
+            and self._flows.rule(slot) == rule
+            and not any(isinstance(action, Userspace) for _, action in walk(rule.actions))
+        )
 
     def _ask_again(self, handled: list[tuple[Miss, bool]]) -> list[tuple[Miss, bool]]:
         """Put packets whose rule was refused, or taken away, since they were found to be covered, back where they came
@@ -466,6 +479,18 @@ class Upcalls:
             slot = self._ports.slot_of(port)
             if slot is not None:
                 self._rings[slot * PORT_RING.size // 8 + 1] += size
+
+
+def _place(problem: Exception) -> tuple[str, int]:
+    """File and line where it was raised."""
+    trace = problem.__traceback__
+    if trace is None:
+        return "", 0
+    for _ in range(_MAX_DEPTH):
+        if trace.tb_next is None:
+            break
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
 
 
 def apply_answer(miss: Miss, answer: Answer) -> None:
