@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -16,6 +17,7 @@ from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, runni
 from vswitch import (
     Action,
     Clone,
+    ConfigError,
     Datapath,
     Match,
     Miss,
@@ -377,6 +379,179 @@ def test_a_batch_in_the_middle_of_which_the_datapath_is_closed(dp: Datapath, hos
     assert numbers_by_flow(captured) == {0: [0]}
     assert dp.upcall_stats.dropped == 2
     assert miss.packet == udp_frame(0, 0)
+
+
+def run(dp: Datapath, handler: Callable[[Miss], None]) -> None:
+    dp.on_miss(handler)
+    dp.run(timeout_s=5)
+
+
+def run_strictly(dp: Datapath, handler: Callable[[Miss], None]) -> None:
+    dp.on_miss(handler)
+    dp.run(timeout_s=5, strict=True)
+
+
+def take(dp: Datapath, handler: Callable[[Miss], None]) -> None:
+    for miss in dp.misses(timeout_s=5):
+        handler(miss)
+
+
+def serve(dp: Datapath, handler: Callable[[Miss], None]) -> None:
+    async def main() -> None:
+        await asyncio.wait_for(dp.serve(handler), 5)
+
+    asyncio.run(main())
+
+
+def take_asynchronously(dp: Datapath, handler: Callable[[Miss], None]) -> None:
+    async def main() -> None:
+        async for miss in dp.async_misses():
+            handler(miss)
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+
+
+LOOPS = [run, run_strictly, take, serve, take_asynchronously]
+
+
+@pytest.mark.parametrize("leave", [Datapath.close, lambda dp: dp.__exit__(None, None, None)])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_loop_ends_when_a_handler_closes_the_datapath(
+    dp: Datapath,
+    hosts: tuple[Host, Host],
+    caplog: pytest.LogCaptureFixture,
+    loop: Callable[[Datapath, Callable[[Miss], None]], None],
+    leave: Callable[[Datapath], None],
+) -> None:
+    """What was answered before is carried out, what comes behind is counted as dropped."""
+
+    def answer(miss: Miss) -> None:
+        miss.send(Output(2))
+        if miss.key.udp_src == 1001:
+            leave(dp)
+
+    dp.flows.add(Match(eth_type=0x0800), Userspace())
+    dp.start_upcalls()
+    with hosts[1].capturing(is_udp) as captured:
+        hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
+        loop(dp, answer)
+        captured.wait_for(2)
+    assert set(numbers_by_flow(captured)) == {0, 1}
+    assert (dp.upcall_stats.dropped, dp.upcall_stats.failed) == (2, 0)
+    assert not caplog.records
+    with pytest.raises(ConfigError, match="is closed"):
+        dp.run()
+    if dp.name in Datapath.list():
+        Datapath.delete(dp.name)
+
+
+def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    async def main() -> None:
+        serving = asyncio.create_task(dp.serve())
+        await asyncio.sleep(0.05)
+        dp.close()
+        await asyncio.wait_for(serving, 5)
+
+    asyncio.run(main())
+    with Datapath.open(dp.name) as again:
+        again.on_port_event(lambda _: again.close())
+        again.start_upcalls()
+        subprocess.run(["ip", "link", "set", hosts[0].port, "down"], check=True)
+        again.run(timeout_s=5)
+        assert "closed" in repr(again)
+    Datapath.delete(dp.name)
+
+
+@pytest.mark.parametrize("inner", [lambda dp: dp.run(timeout_s=1), lambda dp: next(dp.misses(timeout_s=1))])
+def test_loop_within_a_handler_is_refused(
+    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture, inner: Callable[[Datapath], object]
+) -> None:
+    """It costs the packet at which it was begun, no other of the batch."""
+
+    @dp.on_miss
+    def answer(miss: Miss) -> tuple[Match, Output]:
+        if miss.key.udp_src == 1001:
+            inner(dp)
+        return forward(miss)
+
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with hosts[1].capturing(is_udp) as captured:
+        dp.run(timeout_s=0.3)
+        captured.wait_for(3)
+    assert set(numbers_by_flow(captured)) == {0, 2, 3}
+    assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (4, 1)
+    assert "is at a packet of a batch already" in caplog.text
+
+
+@pytest.mark.parametrize("inner", [lambda dp: dp.serve(), lambda dp: anext(dp.async_misses())])
+def test_loop_within_a_coroutine_is_refused(
+    dp: Datapath, hosts: tuple[Host, Host], inner: Callable[[Datapath], Awaitable[object]]
+) -> None:
+    async def answer(miss: Miss) -> tuple[Match, Output]:
+        if miss.key.udp_src == 1001:
+            await inner(dp)
+        if miss.key.udp_src == 1003:
+            dp.stop()
+        return forward(miss)
+
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with hosts[1].capturing(is_udp) as captured:
+        asyncio.run(asyncio.wait_for(dp.serve(answer), 5))
+        captured.wait_for(3)
+    assert set(numbers_by_flow(captured)) == {0, 2, 3}
+    assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (4, 1)
+
+
+def test_loop_over_misses_that_was_broken_off_bars_no_other(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(6))
+
+    async def main() -> None:
+        async for miss in dp.async_misses():
+            miss.install(*forward(miss))
+            break
+        async for miss in dp.async_misses():
+            miss.install(*forward(miss))
+            break
+        await dp.serve(last)
+
+    def last(miss: Miss) -> tuple[Match, Output]:
+        dp.stop()
+        return forward(miss)
+
+    with hosts[1].capturing(is_udp) as captured:
+        for _ in range(2):
+            for miss in dp.misses():
+                miss.install(*forward(miss))
+                break
+        asyncio.run(asyncio.wait_for(main(), 5))
+        captured.wait_for(6)
+    assert dp.upcall_stats.failed == 0
+
+
+def test_stop_that_came_too_early_ends_the_next_loop(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """Before it has handled anything; and one loop only."""
+    dp.on_miss(forward)
+    dp.start_upcalls()
+    hosts[0].send(udp_frame(0, 0))
+    for loop in (
+        dp.run,
+        lambda: list(dp.misses()),
+        lambda: asyncio.run(asyncio.wait_for(dp.serve(), 5)),
+        lambda: asyncio.run(asyncio.wait_for(first(dp), 5)),
+    ):
+        dp.stop()
+        loop()
+        assert dp.upcall_stats.handled == 0
+    with hosts[1].capturing(is_udp) as captured:
+        dp.run(timeout_s=0.3)
+        captured.wait_for(1)
+
+
+async def first(dp: Datapath) -> Miss | None:
+    return await anext(dp.async_misses(), None)
 
 
 def test_descriptors_beyond_1023(dp: Datapath, hosts: tuple[Host, Host]) -> None:

@@ -305,7 +305,9 @@ class Datapath:
         offload: Offload | None = None,
     ) -> None:
         """Send a frame into the datapath as if it had come in by `in_port`: execute `actions` on it, or look it up if
-        there are none (one that misses then is dropped and counted, and does not come up)."""
+        there are none (one that misses then is dropped and counted, and does not come up). A packet that is executed
+        in a handler comes up again if its actions, or the rules that it meets, say so: to bound that is the program's
+        job."""
         self._state.need_control("execute")
         if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
             raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
@@ -369,36 +371,56 @@ class Datapath:
 
     def run(self, *, timeout_s: float | None = None, strict: bool = False) -> None:
         """Answer upcalls with the handler that `on_miss` was given, follow ports and expire megaflows, until `stop`
-        is called or `timeout_s` is over. `strict`: UnexpectedUpcallError for the first miss, for rule sets that are
-        meant to be complete."""
-        upcalls = self.start_upcalls()
+        is called, `timeout_s` is over, or the datapath is closed. `strict`: UnexpectedUpcallError for the first miss,
+        for rule sets that are meant to be complete. ConfigError inside a handler: a batch ends before the next begins;
+        so also for `misses` and their like."""
+        upcalls = self._begin_loop()
         handler = self._miss_handler or _drop
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._stop = False
-        while not self._stop and self._wait(upcalls, deadline):
-            if strict:
-                for miss in upcalls.misses():
-                    if miss.reason is UpcallReason.MISS:
-                        _refuse(miss)
-                    upcalls.answer(miss, handler)
-            else:
-                upcalls.handle(handler)
+        try:
+            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
+                if strict:
+                    for miss in upcalls.misses():
+                        if miss.reason is UpcallReason.MISS:
+                            _refuse(miss)
+                        upcalls.answer(miss, handler)
+                else:
+                    upcalls.handle(handler)
+        finally:
+            self._stop = False
 
     def stop(self) -> None:
-        """Let `run`, `misses` and their like end after the batch that they are at."""
+        """Let `run`, `misses` and their like end after the batch that they are at. Called while none of them is at
+        work, it ends the next one before that has handled anything."""
         self._stop = True
 
-    def misses(self, timeout_s: float | None = None) -> Iterator[Miss]:
-        """What comes up, one after another, until `stop` is called or `timeout_s` is over. Answers are carried out a
-        batch at a time: when no more packets wait, or after 256."""
+    def _begin_loop(self) -> Upcalls:
         upcalls = self.start_upcalls()
+        if upcalls.in_batch:
+            raise ConfigError(
+                f"datapath {self.name} is at a packet of a batch already: a handler, or a loop over misses, must end "
+                "before another loop takes packets"
+            )
+        return upcalls
+
+    def _goes_on(self, upcalls: Upcalls) -> bool:
+        """Whether a loop is to go on: it was neither stopped nor closed."""
+        return not self._stop and self._upcalls is upcalls
+
+    def misses(self, timeout_s: float | None = None) -> Iterator[Miss]:
+        """What comes up, one after another, until `stop` is called, `timeout_s` is over, or the datapath is closed.
+        Answers are carried out a batch at a time: when no more packets wait, or after 256."""
+        upcalls = self._begin_loop()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._stop = False
-        while not self._stop and self._wait(upcalls, deadline):
-            yield from upcalls.misses()
+        try:
+            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
+                yield from upcalls.misses()
+        finally:
+            self._stop = False
 
     def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
-        """Wait for packets, ports and the next expiry. False when the deadline has passed."""
+        """Wait for packets, ports and the next expiry. False when the deadline has passed, or a callback closed the
+        datapath."""
         now = time.monotonic()
         self._expire(now)
         limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
@@ -406,7 +428,7 @@ class Datapath:
         readable = self._poll.poll(math.ceil(wait_s * 1000))
         if self._port_table.has_events or any(fd == self._port_table.fileno() for fd, _ in readable):
             self._follow_ports()
-        return deadline is None or time.monotonic() < deadline
+        return self._upcalls is upcalls and (deadline is None or time.monotonic() < deadline)
 
     def _expire(self, now: float) -> None:
         if now >= self._next_expiry:
@@ -426,32 +448,43 @@ class Datapath:
 
     async def async_misses(self) -> AsyncIterator[Miss]:
         """As `misses`, on the running event loop."""
-        upcalls = self.start_upcalls()
-        self._stop = False
-        while not self._stop:
-            await self._async_wait(upcalls)
-            for miss in upcalls.misses():
-                yield miss
+        upcalls = await self._begin_async_loop()
+        try:
+            while self._goes_on(upcalls) and await self._async_wait(upcalls):
+                for miss in upcalls.misses():
+                    yield miss
+        finally:
+            self._stop = False
 
     async def serve(self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None) -> None:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
         Packets that come while one is being looked at wait in the ring, in order."""
-        upcalls = self.start_upcalls()
+        upcalls = await self._begin_async_loop()
         handler = handler or self._miss_handler or _drop
-        self._stop = False
-        while not self._stop:
-            await self._async_wait(upcalls)
-            for miss in upcalls.misses():
-                try:
-                    answer = handler(miss)
-                    if isinstance(answer, Awaitable):
-                        answer = await answer
-                    if answer is not None:
-                        apply_answer(miss, answer)
-                except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
-                    upcalls.failed(miss, problem)
+        try:
+            while self._goes_on(upcalls) and await self._async_wait(upcalls):
+                for miss in upcalls.misses():
+                    try:
+                        answer = handler(miss)
+                        if isinstance(answer, Awaitable):
+                            answer = await answer
+                        if answer is not None:
+                            apply_answer(miss, answer)
+                    except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
+                        upcalls.failed(miss, problem)
+        finally:
+            self._stop = False
 
-    async def _async_wait(self, upcalls: Upcalls) -> None:
+    async def _begin_async_loop(self) -> Upcalls:
+        upcalls = self.start_upcalls()
+        for _ in range(4):  # in which the event loop closes `async_misses` that somebody broke off
+            if not upcalls.in_batch:
+                break
+            await asyncio.sleep(0)
+        return self._begin_loop()
+
+    async def _async_wait(self, upcalls: Upcalls) -> bool:
+        """As `_wait`, without a deadline."""
         loop = asyncio.get_running_loop()
         self._expire(time.monotonic())
         happened = loop.create_future()
@@ -460,15 +493,18 @@ class Datapath:
             if not happened.done():
                 happened.set_result(None)
 
-        loop.add_reader(upcalls.fileno(), wake)
-        loop.add_reader(self._port_table.fileno(), wake)
+        descriptors = (upcalls.fileno(), self._port_table.fileno())  # another task may close them
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, wake)
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(happened, 0 if upcalls.busy else EXPIRY_INTERVAL_S)
         finally:
-            loop.remove_reader(upcalls.fileno())
-            loop.remove_reader(self._port_table.fileno())
-        self._follow_ports()
+            for descriptor in descriptors:
+                loop.remove_reader(descriptor)
+        if self._upcalls is upcalls:
+            self._follow_ports()
+        return self._upcalls is upcalls
 
 
 def _drop(_miss: Miss) -> Answer:

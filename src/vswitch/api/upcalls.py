@@ -251,6 +251,11 @@ class Upcalls:
         """Whether there is something to do although no packet waits: call `misses` or `handle` again soon."""
         return bool(self._records or self._gates)
 
+    @property
+    def in_batch(self) -> bool:
+        """Whether a handler, or who takes misses, is at a packet now."""
+        return bool(self._handled)
+
     def fileno(self) -> int:
         """Readable when packets wait."""
         return self._ring.fd
