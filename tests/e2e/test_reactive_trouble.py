@@ -445,6 +445,24 @@ def test_loop_ends_when_a_handler_closes_the_datapath(
         Datapath.delete(dp.name)
 
 
+def test_answer_of_a_handler_that_has_closed_the_datapath_is_too_late(
+    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And counted once."""
+
+    @dp.on_miss
+    def answer(miss: Miss) -> tuple[Match, Output]:
+        dp.close()
+        return forward(miss)
+
+    dp.start_upcalls()
+    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    dp.run(timeout_s=5)
+    assert (dp.upcall_stats.dropped, dp.upcall_stats.failed) == (2, 1)
+    assert "too late to answer" in caplog.text
+    Datapath.delete(dp.name)
+
+
 def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datapath, hosts: tuple[Host, Host]) -> None:
     async def main() -> None:
         serving = asyncio.create_task(dp.serve())

@@ -342,6 +342,8 @@ class Upcalls:
 
     def failed(self, miss: Miss, problem: Exception) -> None:
         """The program could not answer: the packet is dropped, counted and reported."""
+        if not (miss._size or miss.answered):
+            self.stats.dropped -= 1  # its handler closed the datapath before it failed, so it was counted there
         miss.rule = miss._send = None
         miss.answered = True
         self._report(problem, miss)
