@@ -17,7 +17,7 @@ import statistics
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -349,6 +349,4 @@ def answering(dp: Datapath) -> Iterator[None]:
             yield
         finally:
             dp.stop()
-            while not wait((running,), 0.05).done:  # it had not begun when it was told so
-                dp.stop()
             running.result()
