@@ -298,6 +298,8 @@ def test_more_looks_of_packets_than_are_kept_push_out_the_oldest(dp: Datapath, h
         ((1, 1.5), r"rate 1\.5 is outside"),
         ((1, 100, "mbps"), "unit 'mbps' is neither"),
         ((1, 100, "kbps", 0), r"burst 0 is outside"),
+        ((1, 1, "kbps", 10**9), r"burst 1000000000 is outside 0\.\.4503599 \(of rate 1 kbps\)"),
+        ((1, 10**6, "pktps", 10**9 + 1), r"burst 1000000001 is outside 0\.\.1000000000 "),
         ((1, 100, "kbps", "1"), r"burst '1' is outside"),
     ],
 )

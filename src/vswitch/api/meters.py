@@ -13,6 +13,9 @@ __all__ = ["MeterInfo", "Meters"]
 _SCALE = 10
 """The kernel counts in 2^-10 ns, so that the time of a byte at 100 Gbit/s is not rounded away."""
 
+_LONGEST_WINDOW = (1 << 62) - 1
+"""52 days: the kernel tells past from future by the sign of a difference of 64 bits."""
+
 _LONGEST_PACKET = 65535 + 40 + 14 + 8
 """Bytes that a packet has at most: a GSO packet, with headers of IPv6 and Ethernet, and two VLAN tags."""
 
@@ -47,7 +50,7 @@ class Meters:
 
     def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
         """Make or change meter `number`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
-        packets that may pass at once after a pause.
+        packets that may pass at once after a pause, up to 10^9 and to 52 days' worth.
 
         By default the burst is a tenth of a second's worth, and at least the longest packet: 525 kbit (64 KB and
         headers), or 1 packet. What TCP or UDP has not cut into segments yet (GSO) is one packet, and passes or is
@@ -61,12 +64,13 @@ class Meters:
             raise ConfigError(f"meter {number}: unit {unit!r} is neither kbps nor pktps")
         least = 1 if unit == "pktps" else _LONGEST_PACKET * 8 / 1000
         burst = max(rate / 10, least) if burst is None else burst
-        if not isinstance(burst, int | float) or not 0 < burst <= 10**9:
-            raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{10**9}")
         second = 10**9 << _SCALE
+        most = min(_LONGEST_WINDOW * rate // second, 10**9)
+        if not isinstance(burst, int | float) or not 0 < burst <= most:
+            raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{most} (of rate {rate} {unit})")
         counts_bytes = unit == "kbps"
         cost = 8 * second // (rate * 1000) if counts_bytes else second // rate
-        window = min(round(burst * second) // rate, (1 << 62) - 1)
+        window = round(burst * second) // rate
         self._write(number, cost, int(counts_bytes) | rate << 32, max(window, 1))
 
     def delete(self, number: int) -> None:
