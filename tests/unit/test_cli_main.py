@@ -182,6 +182,25 @@ def test_every_ending_has_its_status_and_no_traceback(
     assert capsys.readouterr().err == sentence
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--help >&-", 1, "vswitch: output: Bad file descriptor\n"),
+        ("dpctl show --help >&-", 1, "vswitch: output: Bad file descriptor\n"),
+        ("completion bash >&- <&-", 1, "vswitch: output: Bad file descriptor\n"),
+        ("dpctl frob >&-", 2, "vswitch: dpctl: there is no command 'frob' (see vswitch dpctl --help)\n"),
+        ("dpctl frob 2>&-", 2, ""),
+        ("--help >&- 2>&-", 1, ""),
+    ],
+)
+def test_a_closed_stream_has_no_traceback(words: str, status: int, said: str) -> None:
+    result = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -W error -m vswitch {words}"],
+        capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(ROOT / "src")}, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (status, "", said)
+
+
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_arguments: object) -> None:
         raise AssertionError("ours")

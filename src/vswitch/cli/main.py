@@ -28,6 +28,7 @@ FAILED, INTERRUPTED, NOBODY_READS = 1, 130, 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
+    _open_what_is_closed()
     try:
         try:
             status = run(VSWITCH, sys.argv[1:] if argv is None else argv)
@@ -46,6 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             _forget_output()
         return _fail(f"{error.filename or 'output'}: {error.strerror}")
     return status
+
+
+def _open_what_is_closed() -> None:
+    """Python has None for a standard stream that is closed, as by `>&-`. Writing to such an output is an error, as of
+    any program; what is to be said on such a standard error is not said. The descriptors are taken, so that nothing
+    else gets their numbers."""
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        closed = os.open(os.devnull, os.O_RDONLY)
+        sys.stdout = os.fdopen(closed, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        sys.stderr = os.fdopen(nowhere, "w", encoding="utf-8", closefd=False)
 
 
 def _fail(sentence: str) -> int:
