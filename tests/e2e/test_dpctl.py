@@ -134,6 +134,35 @@ def test_del_dp_leaves_nothing_behind(shell: Shell, name: str, hosts: Hosts) -> 
     assert refused("del-dp", name) == f"datapath {name} does not exist"
 
 
+def test_renamed_device_is_shown_by_its_name(shell: Shell, dp: str, hosts: Hosts) -> None:
+    """With nobody in control who could hear of it."""
+    h1, h2, _ = hosts
+    for words in (("set", h1.port, "down"), ("set", h1.port, "name", "uplink"), ("set", h2.port, "down"),
+                  ("set", h2.port, "name", h1.port)):  # fmt: skip
+        subprocess.run(["ip", "link", *words], check=True)
+    assert f"\n  port 1: uplink (down)\n  port 2: {h1.port} (down)\n" in shell.dpctl("show", dp)
+    with Datapath.open(dp, control=False) as datapath:
+        assert datapath.ports.names() == {0: dp, 1: "uplink", 2: h1.port}
+        assert datapath.ports.numbers() == {dp: 0, "uplink": 1, h1.port: 2}
+        assert h2.port not in datapath.ports
+        assert "uplink" in datapath.ports
+        assert [datapath.ports[which].name for which in (1, "uplink", h1.port)] == ["uplink", "uplink", h1.port]
+        assert datapath.ports[h1.port].number == 2
+        assert datapath.ports.stats("uplink") == datapath.ports.stats(1)
+    shell.dpctl("add-flow", dp, "in_port(uplink)", h1.port)
+    assert shell.dpctl("dump-flows", "--names", dp).startswith("in_port(uplink), ")
+    assert refused("del-if", dp, h2.port) == f"datapath {dp} has no port '{h2.port}'"
+    shell.dpctl("del-if", dp, "uplink")
+    assert "uplink" not in shell.dpctl("show", dp)
+
+
+def test_show_on_a_closed_output_gets_a_sentence(dp: str) -> None:
+    for words in (f"show {dp}", f"show {dp} --json", "list", f"dump-meters {dp} --json"):
+        line = f"{sys.executable} -m vswitch dpctl {words} >&-"
+        result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert (result.returncode, result.stderr) == (1, "vswitch: output: Bad file descriptor\n")
+
+
 def test_show_tells_what_was_counted(shell: Shell, dp: str, hosts: Hosts) -> None:
     h1, h2, _ = hosts
     shell.dpctl("add-flow", dp, "in_port(1)", "2")

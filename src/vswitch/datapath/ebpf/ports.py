@@ -110,7 +110,8 @@ class PortTable:
                 yield _Entry(slot, port, bool(peer)), bool(unfinished)
 
     def _entries(self) -> dict[int, _Entry]:
-        """By number. One who only reads knows nothing of their devices but the ifindex."""
+        """By number. One who only reads knows nothing of their devices but the ifindex, and the names as they were when
+        somebody in control last looked."""
         self._state.need_open()
         if self._controlled:
             return self._known
@@ -121,25 +122,32 @@ class PortTable:
         if isinstance(which, int):
             found = [entries[which]] if which in entries else []
         else:
+            self._look_at_devices(entries)
             found = [entry for entry in entries.values() if entry.port.name == which]
         if not found:
             raise NotFoundError(f"datapath {self._state.name} has no port {which!r}")
         # one that waits for its device may have the name that another was given meanwhile
         return max(found, key=lambda entry: entry.port.ifindex is not None)
 
+    def _look_at_devices(self, entries: dict[int, _Entry]) -> None:
+        """Who only reads sees devices, and their names, as they are now."""
+        if not self._controlled and self._is_here:
+            devices = {device.ifindex: device for device in self._devices.devices()}
+            for entry in entries.values():
+                entry.port = _seen(entry.port, devices.get(entry.port.ifindex or 0))
+
     def __len__(self) -> int:
         return len(self._entries())
 
     def __contains__(self, which: object) -> bool:
-        return any(which in (number, entry.port.name) for number, entry in self._entries().items())
+        entries = self._entries()
+        self._look_at_devices(entries)
+        return any(which in (number, entry.port.name) for number, entry in entries.items())
 
     def __iter__(self) -> Iterator[Port]:
         entries = self._entries()
-        ports = [entries[number].port for number in sorted(entries)]
-        if not self._controlled and self._is_here:
-            devices = {device.ifindex: device for device in self._devices.devices()}
-            ports = [_with_device(port, devices.get(port.ifindex or 0)) for port in ports]
-        return iter(ports)
+        self._look_at_devices(entries)
+        return iter([entries[number].port for number in sorted(entries)])
 
     def get(self, which: int | str) -> Port:
         """The port of that number or name. NotFoundError if there is none."""
@@ -147,9 +155,9 @@ class PortTable:
         if self._controlled or not self._is_here or port.ifindex is None:
             return port
         try:
-            return _with_device(port, self._devices.device(port.ifindex))
+            return _seen(port, self._devices.device(port.ifindex))
         except NotFoundError:
-            return _with_device(port, None)
+            return _seen(port, None)
 
     # ---- taking up what an earlier process left
 
@@ -521,3 +529,10 @@ def _with_device(port: Port, device: Device | None) -> Port:
     if device is None:
         return replace(port, ifindex=None, up=False, carrier=False)
     return replace(port, ifindex=device.ifindex, up=device.up, carrier=device.carrier, mtu=device.mtu, mac=device.mac)
+
+
+def _seen(port: Port, device: Device | None) -> Port:
+    """With the name that the device has by now. An internal port keeps the name that it was given."""
+    if device is not None and port.kind is not PortKind.INTERNAL:
+        port = replace(port, name=device.name)
+    return _with_device(port, device)
