@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -196,6 +197,86 @@ def test_rules_that_no_packet_can_reach_are_reported(dp: Datapath) -> None:
     free = Rule(Match(tcp_dst=81), (Output(3),), 5)
     assert dp.flows.replace([wide, hidden, free]) == [(hidden, wide)]
     assert dp.flows.replace([wide, free]) == []
+
+
+def test_rules_hidden_by_what_stays_are_reported(dp: Datapath) -> None:
+    wide, other = Rule(Match(tcp_dst=80), (Output(2),), 9), Rule(Match(in_port=1), (Output(2),), 7)
+    hidden, free = Rule(Match(tcp_dst=80, in_port=1), (Output(3),), 5), Rule(Match(tcp_dst=81), (Output(3),), 5)
+    above, beside = Rule(Match(tcp_dst=80, in_port=1), (), 10), Rule(Match(in_port=2), (), 9)
+    dp.flows.add_many([wide, other])
+    with dp.transaction() as transaction:
+        for rule in (hidden, free, above):
+            transaction.add(rule)
+    assert transaction.unreachable == [(hidden, above)]
+    dp.flows.delete_many([hidden, free, above])
+    for removed, hiding in ((), wide), ((wide,), other), ((wide, other), None):
+        with dp.transaction() as transaction:
+            for rule in removed:
+                transaction.delete(rule)
+            transaction.add(hidden)
+            transaction.add(free)
+        assert transaction.unreachable == ([(hidden, hiding)] if hiding else [])
+        dp.flows.replace([wide, other])
+    with dp.transaction() as transaction:
+        transaction.flush()
+        transaction.add(hidden)
+    assert transaction.unreachable == []
+    refused = dp.transaction()
+    for rule in (wide, beside, free):
+        refused.add(rule)
+    with pytest.raises(OverlapError):
+        refused.commit()
+    assert refused.unreachable == []
+
+
+def test_what_was_committed_by_hand_is_not_committed_again(dp: Datapath) -> None:
+    first, second = Rule(Match(in_port=1), (Output(2),), 9), Rule(Match(in_port=1, tcp_dst=80), (Output(3),), 5)
+    dp.flows.add(Match(in_port=2), Output(1))
+    with dp.transaction() as transaction:
+        transaction.delete(Match(in_port=2))
+        transaction.add(first)
+        transaction.commit()
+        version = dp._flow_table.version
+        assert {flow.rule for flow in dp.flows} == {first}
+    assert dp._flow_table.version == version
+    with dp.transaction() as transaction:
+        transaction.flush()
+        transaction.add(first)
+        transaction.commit()
+        transaction.add(second)
+    assert {flow.rule for flow in dp.flows} == {first, second}
+    assert transaction.unreachable == [(second, first)]
+
+
+NO_RULES: list[tuple[Callable[[Any], object], str]] = [
+    (lambda flows: flows.add("in_port(1)", Output(2)), "a match is needed, not 'in_port(1)'"),
+    (lambda flows: flows.add(5, Output(2)), "a match is needed, not 5"),
+    (lambda flows: flows.add(Rule(5, ())), "a match is needed, not 5"),  # type: ignore[arg-type]
+    (lambda flows: flows.put(None, Output(2)), "a match is needed, not None"),
+    (lambda flows: flows.modify(5, Output(2)), "a match is needed, not 5"),
+    (lambda flows: flows.delete("any"), "a match is needed, not 'any'"),
+    (lambda flows: flows.get(5), "a match is needed, not 5"),
+    (lambda flows: flows.add_many([1]), "a rule is needed, not 1"),
+    (lambda flows: flows.add_many([Match()]), "a rule is needed, not Match()"),
+    (lambda flows: flows.replace([1]), "a match is needed, not 1"),
+    (lambda flows: flows.delete_many([1]), "a match is needed, not 1"),
+]
+
+
+def test_what_is_no_rule_is_refused_by_name(dp: Datapath) -> None:
+    for change, said in NO_RULES:
+        with pytest.raises(ConfigError) as caught:
+            change(dp.flows)
+        assert str(caught.value) == said
+    assert len(dp.flows) == 0
+
+
+def test_many_are_deleted_by_their_matches(dp: Datapath) -> None:
+    dp.flows.add_many([Rule(Match(in_port=port), (), priority) for port in (1, 2) for priority in (0, 5)])
+    assert [flow.priority for flow in dp.flows.delete_many([Match(in_port=1), Match(in_port=9)])] == [0]
+    rules: list[Match | Rule] = [Match(in_port=1), Rule(Match(in_port=2), (), 0)]
+    assert [flow.priority for flow in dp.flows.delete_many(rules, 5)] == [5, 0]
+    assert [flow.rule for flow in dp.flows] == [Rule(Match(in_port=2), (), 5)]
 
 
 def test_proactive_priorities_as_they_are_written(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
@@ -29,11 +29,22 @@ def make_rule(
     idle_timeout_s: float | None = None,
     hard_timeout_s: float | None = None,
 ) -> Rule:
-    """A rule from its parts; one that is a rule already stays."""
+    """A rule from its parts; one that is a rule already stays. ConfigError for what is neither match nor rule."""
     if isinstance(match, Rule):
-        return match
+        return _checked(match)
+    if not isinstance(match, Match):
+        raise ConfigError(f"a match is needed, not {match!r}")
     listed = (actions,) if isinstance(actions, Action) else tuple(actions)
     return Rule(match, listed, priority, idle_timeout_s, hard_timeout_s)
+
+
+def _checked(rule: Rule) -> Rule:
+    """ConfigError if it is no rule, or one of something else than a match."""
+    if not isinstance(rule, Rule):
+        raise ConfigError(f"a rule is needed, not {rule!r}")
+    if not isinstance(rule.match, Match):
+        raise ConfigError(f"a match is needed, not {rule.match!r}")
+    return rule
 
 
 class Flows:
@@ -74,7 +85,7 @@ class Flows:
 
     def add_many(self, rules: Iterable[Rule]) -> int:
         """Install many, all or none; quicker than one by one. Packets may see some before others. How many."""
-        return len(self._table.apply(list(rules)))
+        return len(self._table.apply([_checked(rule) for rule in rules]))
 
     def put(
         self,
@@ -116,11 +127,13 @@ class Flows:
         slot = self._table.find(rule.match, rule.priority)
         return self._remove([slot])[0]
 
-    def delete_many(self, rules: Iterable[Rule]) -> list[Megaflow]:
-        """Remove many at once, those that are there; each is returned once, with its last statistics."""
+    def delete_many(self, rules: Iterable[Match | Rule], priority: int = 0) -> list[Megaflow]:
+        """Remove many at once, those that are there; each is returned once, with its last statistics. `priority` is
+        that of matches; rules have their own."""
         self._table.need_control()
         slots: dict[int, None] = {}  # in order; who names a rule twice means one
-        for rule in rules:
+        for each in rules:
+            rule = make_rule(each, (), priority)
             with contextlib.suppress(NotFoundError):
                 slots[self._table.find(rule.match, rule.priority)] = None
         return self._remove(list(slots))
@@ -181,6 +194,8 @@ class Transaction:
         self._remove: set[tuple[Match, int]] = set()
         self._flush = False
         self.unreachable: list[tuple[Rule, Rule]] = []
+        """Once it is done: which of the rules added no packet can reach, each with a rule of higher priority that takes
+        all of its packets, be that added as well or a megaflow that was there and stays."""
 
     def add(self, match: Match | Rule, actions: Actions = (), *, priority: int = 0, **timeouts: float | None) -> None:
         """Install one. ConfigError if the transaction has one with this match and priority already."""
@@ -202,7 +217,8 @@ class Transaction:
         self._remove.clear()
 
     def commit(self) -> None:
-        """Do it. NotFoundError: one to remove is not there; else as `Flows.add`."""
+        """Do it now; the end of the block then does what was asked for since. NotFoundError: one to remove is not
+        there; else as `Flows.add`."""
         table = self._flows._table
         table.need_control()
         add = dict(self._add)
@@ -216,11 +232,26 @@ class Transaction:
                     remove[slot] = rule.match
         else:
             remove = {table.find(match, priority): match for match, priority in self._remove}
-        self.unreachable = unreachable(self._add.values())
+        hidden = self._hidden(remove)
         if add or remove:
             table.apply(list(add.values()), list(remove), atomic=True)
+        self.unreachable += hidden
+        self._add.clear()
+        self._remove.clear()
+        self._flush = False
         if remove:
             self._flows.on_removal(list(remove.values()), list(remove))
+
+    def _hidden(self, remove: Mapping[int, Match]) -> list[tuple[Rule, Rule]]:
+        """What is to be in `unreachable`. After a flush nothing stays but rules that are among those added."""
+        found = unreachable(self._add.values())
+        if not self._flush:
+            known = {(rule.match, rule.priority) for rule, _ in found}
+            for key, rule in self._add.items():
+                hiding = None if key in known else self._flows._table.hiding(rule, remove)
+                if hiding is not None:
+                    found.append((rule, hiding))
+        return found
 
     def __enter__(self) -> Transaction:
         return self
