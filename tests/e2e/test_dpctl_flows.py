@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from tests.lab import Host, patience
-from tests.shell import Shell, monitoring, refused
+from tests.shell import ENVIRONMENT, Shell, monitoring, refused
 
 Hosts = tuple[Host, Host, Host]
 
@@ -73,6 +75,35 @@ def test_refused_flows_get_a_sentence(shell: Shell, dp: str) -> None:
     ):
         assert part in refused(*words)
     assert "filter=MATCH" in refused("dump-flows", dp, "pmd=-1", status=2)
+
+
+def test_statistics_of_what_is_changed_or_removed_as_json(shell: Shell, dp: str) -> None:
+    shell.dpctl("add-flow", dp, "in_port(1)", "2")
+    for words in (
+        ("mod-flow", "-s", "--json", dp, "in_port(1)", "drop"),
+        ("del-flow", "-s", "--json", dp, "in_port(1)"),
+    ):
+        assert json.loads(shell.dpctl(*words)) == {"packets": 0, "bytes": 0, "used_s": None}
+
+
+def test_rules_that_no_packet_reaches_come_with_a_warning(shell: Shell, dp: str) -> None:
+    wide, narrow = "priority(9),in_port(1)", "priority(5),in_port(1),eth_type(0x0806)"
+    shell.dpctl("add-flow", dp, wide, "2")
+    said = f"vswitch: no packet reaches {narrow}, as {wide} takes all of its packets\n"
+    for words, text in ((("add-flow", dp, narrow, "2"), ""), (("add-flows", dp, "-"), f"{narrow},actions:2\n")):
+        result = shell.run("dpctl", *words, text=text)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", said)
+        shell.dpctl("del-flow", dp, narrow)
+    shell.dpctl("del-flow", dp, wide)
+    shell.dpctl("add-flow", dp, narrow, "2")
+    result = shell.run("dpctl", "add-flows", dp, "-", text=f"{wide},actions:2\npriority(8),in_port(1),actions:3\n")
+    assert result.stderr == f"vswitch: no packet reaches priority(8),in_port(1), as {wide} takes all of its packets\n"
+
+
+def test_closed_standard_input_gets_a_sentence(dp: str) -> None:
+    line = f"{sys.executable} -m vswitch dpctl add-flows {dp} - <&-"
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert (result.returncode, result.stderr) == (1, "vswitch: the standard input is closed\n")
 
 
 def test_timeouts_come_with_a_warning(shell: Shell, dp: str) -> None:

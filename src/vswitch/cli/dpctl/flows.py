@@ -21,6 +21,7 @@ from vswitch import (
     NotFoundError,
     OverlapError,
     Rule,
+    format_match,
     format_megaflow,
     megaflow_to_json,
     parse_match,
@@ -40,7 +41,8 @@ _TYPES = ("ovs", "non-offloaded", "all")
 def add_flow(arguments: Namespace) -> None:
     """One that is not there yet."""
     with controlling(arguments.dp) as datapath:
-        rule = datapath.flows.add(parse_rule(arguments.flow, arguments.actions, datapath.ports.numbers()))
+        rule = parse_rule(arguments.flow, arguments.actions, datapath.ports.numbers())
+        _add(datapath, [rule])
     _warn_of_timeouts([rule])
 
 
@@ -55,7 +57,7 @@ def mod_flow(arguments: Namespace) -> None:
             if not arguments.may_create:
                 raise
         if before is None:
-            datapath.flows.add(rule)
+            _add(datapath, [rule])
         elif arguments.clear:
             with datapath.transaction() as transaction:
                 transaction.delete(rule)
@@ -63,7 +65,7 @@ def mod_flow(arguments: Namespace) -> None:
         else:
             datapath.flows.modify(rule)
         if arguments.statistics:
-            _print_statistics(before or datapath.flows.get(rule))
+            _print_statistics(before or datapath.flows.get(rule), arguments.json)
     _warn_of_timeouts([rule])
 
 
@@ -72,7 +74,7 @@ def del_flow(arguments: Namespace) -> None:
     with controlling(arguments.dp) as datapath:
         removed = datapath.flows.delete(read_flow(arguments.flow, datapath.ports.numbers()))
     if arguments.statistics:
-        _print_statistics(removed)
+        _print_statistics(removed, arguments.json)
 
 
 def del_flows(arguments: Namespace) -> None:
@@ -122,14 +124,27 @@ def _read_filters(words: Iterable[str], ports: dict[str, int]) -> Match | None:
     return within
 
 
+def _add(datapath: Datapath, rules: Iterable[Rule]) -> None:
+    """Install all of them or none, and say which of them no packet reaches."""
+    with datapath.transaction() as transaction:
+        for rule in rules:
+            transaction.add(rule)
+    for rule, hiding in transaction.unreachable:
+        text, by = (f"priority({each.priority}),{format_match(each.match)}" for each in (rule, hiding))
+        print(f"vswitch: no packet reaches {text}, as {by} takes all of its packets", file=sys.stderr)
+
+
 def _warn_of_timeouts(rules: Iterable[Rule]) -> None:
     if any(rule.idle_timeout_s or rule.hard_timeout_s for rule in rules):
         print("vswitch: timeouts pass only while some process controls the datapath", file=sys.stderr)
 
 
-def _print_statistics(flow: Megaflow) -> None:
+def _print_statistics(flow: Megaflow, as_json: bool) -> None:
     """What a dump says of the flow between its match and its actions."""
     stats = flow.stats
+    if as_json:
+        print_json({"packets": stats.packets, "bytes": stats.bytes, "used_s": stats.used_s})
+        return
     used = "never" if stats.used_s is None else f"{stats.used_s:.3f}s"
     print(f"packets:{stats.packets}, bytes:{stats.bytes}, used:{used}")
 
@@ -153,12 +168,14 @@ def add_flows(arguments: Namespace) -> None:
         called = "standard input" if arguments.file == "-" else arguments.file
         rules = _read_rules(stream, called, datapath.ports.numbers())
         with _blame(rules, called, datapath):
-            datapath.flows.add_many(rules.values())
+            _add(datapath, rules.values())
     _warn_of_timeouts(rules.values())
 
 
 def _open(file: str) -> TextIO:
     if file == "-":
+        if sys.stdin is None:
+            raise ConfigError("the standard input is closed")
         return open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
     return Path(file).open(encoding="utf-8", errors="replace")
 

@@ -87,11 +87,11 @@ DPCTL = Group(
         _command("add-flows", "flows", "install the megaflows in FILE, all or none", _ANY_DP,
                  argument("file", metavar="FILE", help="lines as dump-flows prints them, blank ones and # comments; "
                  "- is the standard input"), description=_TIMEOUTS, example="add-flows dp0 flows.txt"),
-        _command("mod-flow", "flows", "change the actions of a megaflow", _ANY_DP, _FLOW, _ACTIONS, _STATISTICS,
+        _command("mod-flow", "flows", "change the actions of a megaflow", _ANY_DP, _FLOW, _ACTIONS, _STATISTICS, _JSON,
                  argument("--may-create", action="store_true", help="install it if it is not there"),
                  argument("--clear", action="store_true", help="let its counters begin anew"),
                  description=_TIMEOUTS, example="mod-flow dp0 'in_port(1)' drop"),
-        _command("del-flow", "flows", "remove a megaflow", _ANY_DP, _FLOW, _STATISTICS,
+        _command("del-flow", "flows", "remove a megaflow", _ANY_DP, _FLOW, _STATISTICS, _JSON,
                  example="del-flow dp0 'priority(10),in_port(1)'"),
         _command("del-flows", "flows", "remove all megaflows", _ANY_DP, example="del-flows dp0"),
         _command("get-flow", "flows", "print a megaflow", _ANY_DP, _FLOW, _JSON, example="get-flow dp0 'in_port(1)'"),
