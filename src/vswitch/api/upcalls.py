@@ -192,8 +192,17 @@ class Miss:
 
 
 _REASONS = tuple(UpcallReason)
-_OWN_REFERENCES = 3
-"""To a miss that nobody but `_account` has: from the list, from its variable, from the argument of getrefcount()."""
+
+
+def _own_references() -> int:
+    """References to a miss that nobody but `_account` has, whose loop this is: from the list, and, as the interpreter's
+    version has it, from its variable and from the argument."""
+    for miss, _ in [(object(), False)]:
+        return getrefcount(miss)
+    raise AssertionError
+
+
+_OWN_REFERENCES = _own_references()
 
 _MAX_DEPTH = 100
 """Frames to look through for where something was raised: of an exception that is raised over and over there are ever
