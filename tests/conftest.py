@@ -27,6 +27,12 @@ settings.register_profile("vswitch", deadline=None, print_blob=True)
 settings.load_profile("vswitch")
 
 
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by the folder that they are in."""
     for item in items:
