@@ -27,6 +27,9 @@ HANDING = f"{SUBJECT}, peer_redirect"
 TEST_RUNS = 200_000
 
 
+_handing = partial(Vswitch, peer_redirect=True, label=HANDING)
+
+
 def _peers(plan: Plan) -> list[Callable[[], Switch]]:
     """Everything that vswitch is measured against."""
     open_vswitch = OpenVswitchModule if plan.open_vswitch == "system" else OpenVswitch
@@ -35,9 +38,8 @@ def _peers(plan: Plan) -> list[Callable[[], Switch]]:
 
 def tcp(plan: Plan) -> Iterator[Figure]:
     """iperf3 from host to host, one stream and four, then with 32 masks."""
-    handing = partial(Vswitch, peer_redirect=True, label=HANDING)
     with Bed() as bed:
-        pairs = bed.pairs(Vswitch, handing, *_peers(plan))
+        pairs = bed.pairs(Vswitch, _handing, *_peers(plan))
         if plan.open_vswitch == "netdev":
             segmenting = bed.pair(partial(OpenVswitch, segmentation=True), apart=True)
             pairs[segmenting.label] = segmenting
@@ -85,9 +87,8 @@ def _round_trip(pair: Pair) -> float:
 
 def udp(plan: Plan) -> Iterator[Figure]:
     """60-byte UDP, sender, switch and receiver on one CPU: with one megaflow, then with many under many masks."""
-    handing = partial(Vswitch, peer_redirect=True, label=HANDING)
     with Bed() as bed:
-        pairs = bed.pairs(Vswitch, handing, *_peers(plan))
+        pairs = bed.pairs(Vswitch, _handing, *_peers(plan))
         alone = bed.no_switch()
         pairs[alone.label] = alone
         yield from _small_packets("UDP, 60 bytes, 1 megaflow", plan, pairs, 1)
