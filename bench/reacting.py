@@ -218,7 +218,7 @@ def _burst(ground: Ground) -> float:
         while (now := time.perf_counter()) - last < 0.2 * patience():
             if sink.count != seen:
                 seen, last = sink.count, now
-            time.sleep(0.001)
+            time.sleep(0.001 * patience())
         sender.finish()
     return (seen - before) / (last - begin)
 

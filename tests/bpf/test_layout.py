@@ -48,7 +48,7 @@ STRUCTS = [
     (layout.OP, "op", "code a8 a16 a32 value mask extra"),
     (layout.CONTROL, "control", "code count mask first result pad now_ns"),
 ]
-UPCALL_START = "size in_port reason userdata_length captured length time_ns recirculations pad flow"
+UPCALL_READ = "size in_port reason captured length recirculations flow key"
 DP_NAMES = {"max_masks": "OPTION_MASKS", "port_quota": "OPTION_QUOTA"}  # where Python's name is another
 
 # Python's numbers | enum | prefix of its constants
@@ -124,12 +124,11 @@ def test_struct_is_as_compiled(program: ObjectFile, ours: Struct, name: str, nam
 
 def test_record_of_the_ring_is_as_compiled(probe: ObjectFile) -> None:
     members = probe.struct_layout("upcall")
-    begin = {name: members[name] for name in UPCALL_START.split()}
-    assert spread(members, UPCALL_START, packed(layout.UPCALL.format)) == begin
+    begin = {name: members[name] for name in UPCALL_READ.split()}
+    assert spread(members, UPCALL_READ, packed(layout.UPCALL.format)) == begin
     offset = layout.UpcallOffset
-    assert tuple(members[name].offset for name in ("userdata", "key", "offload", "packet")) == (
+    assert tuple(members[name].offset for name in ("userdata", "offload", "packet")) == (
         offset.USERDATA,
-        offset.KEY,
         offset.OFFLOAD,
         offset.PACKET,
     )

@@ -25,7 +25,7 @@ from vswitch.datapath.ebpf.layout import DATAPATH, PORT_RING, UPCALL, UpcallOffs
 from vswitch.datapath.ebpf.memory import RingBuffer
 from vswitch.datapath.ebpf.ports import PortTable
 from vswitch.datapath.ebpf.state import State
-from vswitch.fields import KEY_BYTES, SLOTS
+from vswitch.fields import SLOTS
 from vswitch.model.actions import Action, Userspace, check_actions, walk
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
@@ -39,7 +39,6 @@ BATCH = 256
 """Upcalls taken at a time: enough to make the cost of a system call small, few enough that a packet does not wait
 long."""
 
-_KEY_END = UpcallOffset.KEY + KEY_BYTES
 _RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
 _MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
 _HASH_SHIFT = 8 * SLOTS["dp_hash"].offset
@@ -75,7 +74,6 @@ class Miss:
     """
 
     __slots__ = (
-        "_address",
         "_captured",
         "_key",
         "_offset",
@@ -85,6 +83,7 @@ class Miss:
         "_size",
         "_view",
         "answered",
+        "covered",
         "flow",
         "length",
         "port",
@@ -93,22 +92,19 @@ class Miss:
     )  # fmt: skip
 
     def __init__(self, view: memoryview, offset: int) -> None:
-        # hot: once per upcall
-        size, port, reason, _, captured, length, _, recirculations, _, flow = UPCALL.unpack_from(view, offset)
+        # hot: once per upcall. `covered`: a rule takes the packet that was installed since it came up
+        (
+            self._size, self.port, reason, self._captured, self.length, self._recirculations, self.flow, key,
+        ) = UPCALL.unpack_from(view, offset)  # fmt: skip
         self._view = view
         self._offset = offset
-        self._size = size
-        self.port = port
         self.reason = _REASONS[reason]
-        self.length = length
-        self._captured = captured
-        self._recirculations = recirculations
-        self.flow = flow
-        self._key = int.from_bytes(view[offset + UpcallOffset.KEY : offset + _KEY_END], "little")
+        self._key = int.from_bytes(key, "little")
         self._packet: bytes | None = None
         self._send: tuple[Action, ...] | None = None
         self.rule: Rule | None = None
         self.answered = False
+        self.covered = False
 
     @property
     def key(self) -> Key:
@@ -144,8 +140,7 @@ class Miss:
         priority: int = 0,
     ) -> None:
         """Install a megaflow and send the packet through it. ConfigError if it would not take the packet."""
-        listed = (actions,) if isinstance(actions, Action) else tuple(actions)
-        self._install(Rule(match, listed, priority, idle_timeout_s, hard_timeout_s))
+        self._install(Rule(match, check_actions(actions), priority, idle_timeout_s, hard_timeout_s))
 
     def _install(self, rule: Rule) -> None:
         match = rule.match
@@ -160,7 +155,7 @@ class Miss:
         """Execute `actions` on this packet alone."""
         if not self._size:
             raise self._too_late()
-        self._send = check_actions((actions,) if isinstance(actions, Action) else actions)
+        self._send = check_actions(actions)
         self.answered = True
 
     def drop(self) -> None:
@@ -197,7 +192,7 @@ _REASONS = tuple(UpcallReason)
 def _own_references() -> int:
     """References to a miss that nobody but `_account` has, whose loop this is: from the list, and, as the interpreter's
     version has it, from its variable and from the argument."""
-    for miss, _ in [(object(), False)]:
+    for miss in [object()]:
         return getrefcount(miss)
     raise AssertionError
 
@@ -226,8 +221,8 @@ class Upcalls:
         self._view = self._ring.view
         self._rings = state.memory["port_rings"].view.cast("Q")
         self._alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
-        self._records: deque[tuple[int, int]] = deque()
-        self._handled: list[tuple[Miss, bool]] = []
+        self._records: deque[int] = deque()
+        self._handled: list[Miss] = []
         self._recent = Recent()
         self._gates = Gates(flows, self._ring)
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
@@ -288,15 +283,14 @@ class Upcalls:
             self._records.extend(self._ring.records(BATCH))
         try:
             while self._records:
-                offset, _ = self._records.popleft()
-                miss = Miss(self._view, offset)
+                miss = Miss(self._view, self._records.popleft())
+                self._handled.append(miss)
                 if (miss.flow and self._waits(miss)) or (
                     miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
                 ):
+                    miss.covered = True
                     self.stats.saved += 1
-                    self._handled.append((miss, True))
                     continue
-                self._handled.append((miss, False))
                 self.stats.handled += 1
                 self._alive[0] = monotonic_ns()
                 yield miss
@@ -315,16 +309,16 @@ class Upcalls:
         count = len(records)
         try:
             while records:
-                miss = Miss(view, records.popleft()[0])
+                miss = Miss(view, records.popleft())
+                handled.append(miss)
                 if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
-                    handled.append((miss, True))
+                    miss.covered = True
                     continue
-                handled.append((miss, False))
                 self.answer(miss, handler)
                 if miss.rule is not None:
                     recent.add(miss.rule.match)
         finally:
-            saved = sum(covered for _, covered in handled)
+            saved = sum([miss.covered for miss in handled])
             self.stats.saved += saved
             self.stats.handled += len(handled) - saved
             self._finish()
@@ -394,8 +388,8 @@ class Upcalls:
                 self._gates.open()
                 self._recent.age(self._ring.position, self._ring.producer)
 
-    def _install(self, handled: list[tuple[Miss, bool]]) -> None:
-        rules = [miss.rule for miss, _ in handled if miss.rule is not None]
+    def _install(self, handled: list[Miss]) -> None:
+        rules = [miss.rule for miss in handled if miss.rule is not None]
         if not rules:
             return
         try:
@@ -404,9 +398,9 @@ class Upcalls:
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
 
-    def _install_one_by_one(self, handled: list[tuple[Miss, bool]]) -> None:
+    def _install_one_by_one(self, handled: list[Miss]) -> None:
         """One of them is refused: find out which, and let the others live."""
-        for miss, _ in handled:
+        for miss in handled:
             if miss.rule is None:
                 continue
             try:
@@ -434,31 +428,30 @@ class Upcalls:
             and not any(isinstance(action, Userspace) for _, action in walk(rule.actions))
         )
 
-    def _ask_again(self, handled: list[tuple[Miss, bool]]) -> list[tuple[Miss, bool]]:
+    def _ask_again(self, handled: list[Miss]) -> list[Miss]:
         """Put packets whose rule was refused, or taken away, since they were found to be covered, back where they came
         from: the next batch begins with them. What is left."""
-        for miss, _ in handled:
+        for miss in handled:
             if miss.rule is not None:
                 self._recent.stands(miss.rule.match)
         left, again = [], []
-        for entry in handled:
-            miss, covered = entry
-            if not covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
-                left.append(entry)
+        for miss in handled:
+            if not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
+                left.append(miss)
             else:
-                again.append((miss._offset, miss._size))
+                again.append(miss._offset)
         self._records.extendleft(reversed(again))
         self.stats.saved -= len(again)
         return left
 
-    def _send_down(self, handled: list[tuple[Miss, bool]]) -> None:
+    def _send_down(self, handled: list[Miss]) -> None:
         injector, ring, refused = self._injector, self._ring.address, self._injector.failed
         released: list[tuple[Look, int]] = []
         try:
-            for miss, covered in handled:
+            for miss in handled:
                 if miss.flow:
                     self._gates.passed(miss.flow)
-                if covered or miss.rule is not None:
+                if miss.covered or miss.rule is not None:
                     plain = not (miss._key & _METADATA or miss._recirculations)
                     entry = injector.entry_of_port(miss.port) if plain else injector.entry(miss.look())
                 elif miss._send:
@@ -484,10 +477,10 @@ class Upcalls:
         held.append((look, word))
         return self._injector.entry(look, word)
 
-    def _account(self, handled: list[tuple[Miss, bool]]) -> None:
+    def _account(self, handled: list[Miss]) -> None:
         """Give each port its share of the ring back, and leave to the program what it has kept."""
         consumed: dict[int, int] = {}
-        for miss, _ in handled:
+        for miss in handled:
             consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
             if getrefcount(miss) > _OWN_REFERENCES:
                 miss.keep()
@@ -512,9 +505,9 @@ def _place(problem: Exception) -> tuple[str, int]:
 def apply_answer(miss: Miss, answer: Answer) -> None:
     """Carry a returned answer over to the miss."""
     # hot: once per upcall
-    if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Match):
-        match, actions = answer
-        answer = Rule.plain(match, (actions,) if isinstance(actions, Action) else actions)
-    if not isinstance(answer, Rule):
+    if isinstance(answer, Rule):
+        miss._install(answer)
+    elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Match):
+        miss._install(Rule.plain(*answer))
+    else:
         raise ConfigError(f"a handler returned {answer!r}, which is neither a rule nor (match, actions)")
-    miss._install(answer)

@@ -308,9 +308,9 @@ def walk(actions: Iterable[Action], depth: int = 0) -> Iterator[tuple[int, Actio
             yield from walk(inner, depth + 1)
 
 
-_checked: dict[int, Actions] = {}
-"""Tuples that passed, by identity: programs install the same few lists over and over. They stay alive in here, so that
-no other object gets their identity."""
+_checked: dict[int, tuple[object, Actions]] = {}
+"""Actions and tuples that passed, by identity: programs install the same few over and over. They stay alive in here, so
+that no other object gets their identity."""
 
 _MAX_CHECKED = 1024
 
@@ -319,14 +319,10 @@ def check_actions(actions: Iterable[Action] | Action) -> Actions:
     """`actions`, or one action, as a tuple. ConfigError for what is no action, LimitError past MAX_ACTIONS or
     MAX_ACTION_DEPTH."""
     # hot: once per megaflow
-    if id(actions) in _checked:
-        return _checked[id(actions)]
-    try:
-        checked = tuple(actions)  # type: ignore[arg-type] # an action alone is the exception
-    except TypeError:
-        if isinstance(actions, Iterable):  # it is the iterable's own
-            raise
-        checked = _listed("actions", actions)
+    known = _checked.get(id(actions))
+    if known is not None:
+        return known[1]
+    checked = _listed("actions", actions)
     count = 0
     for depth, action in walk(checked):
         count += 1
@@ -338,5 +334,7 @@ def check_actions(actions: Iterable[Action] | Action) -> Actions:
         raise LimitError(f"{count} actions exceed the bound of {MAX_ACTIONS}")
     if len(_checked) >= _MAX_CHECKED:
         _checked.clear()
-    _checked[id(checked)] = checked
+    if checked is not actions and isinstance(actions, Action):
+        _checked[id(actions)] = actions, checked
+    _checked[id(checked)] = checked, checked
     return checked

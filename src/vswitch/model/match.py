@@ -23,12 +23,16 @@ FieldValue = int | str | ipaddress.IPv4Address | ipaddress.IPv6Address | ipaddre
 """What a caller may write for a field: a number, the field's text form, or an address or network object."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Key:
     """What one packet looks like. Fields are attributes: `key.tcp_dst` is an int, zero where the packet has no such
     header."""
 
     value: int
+
+    def __init__(self, value: int) -> None:
+        # hot: once per upcall
+        _set_key(self, value)
 
     def __getattr__(self, name: str) -> int:
         found = FIELDS.get(name)
@@ -135,6 +139,7 @@ class Match:
         return f"Match({', '.join(shown)})"
 
 
+_set_key = Key.__dict__["value"].__set__
 _set_value = Match.__dict__["value"].__set__
 _set_mask = Match.__dict__["mask"].__set__
 

@@ -135,12 +135,11 @@ class FlowTable:
         if gone:
             self._unindex(list(gone))
             wait_for_programs()
+        self._priorities = Counter(entry.priority for entry in self._masks.values())
         words: Counter[int] = Counter()
         for slot in held:
             if slot not in gone:
-                entry = self._masks_by_id[used[slot]]
-                entry.flows += 1
-                self._priorities[entry.priority] += 1
+                self._masks_by_id[used[slot]].flows += 1
                 self._timed += self._has_timeout(slot)
                 words[self._flow_words[slot * _FLOW_WORDS] & ~GATE] += 1
         taken = {slot for slot in held if slot not in gone}
@@ -222,6 +221,7 @@ class FlowTable:
             words = self._write_mask(DATAPATH.MASKS + mask_id * MASK.size, mask, priority)
             entry = _Mask(mask_id, mask, priority, words)
             self._masks[mask, priority] = self._masks_by_id[mask_id] = entry
+            self._priorities[priority] += 1
         return entry
 
     # ---- changing
@@ -278,9 +278,7 @@ class FlowTable:
     def _note(self, add: Sequence[Rule], remove: Sequence[int]) -> _Noted:
         """Bring the indexes of overlaps up to what is to be. OverlapError, and nothing noted, if two rules of one
         priority would take the same packet. (Two equal matches are found by the kernel's index.)"""
-        by_priority: dict[int, list[Match]] = {}
-        for rule in add:
-            by_priority.setdefault(rule.priority, []).append(rule.match)
+        by_priority = _by_priority(add)
         for priority in by_priority if remove else ():
             self._index_of(priority)  # so that what goes away is taken out of it
         gone = self._gone(remove)
@@ -303,7 +301,7 @@ class FlowTable:
             self._overlaps[priority].discard(gone)
             noted.gone[priority] = gone
         masks = {entry.mask for entry in self._masks.values() if entry.priority == priority}
-        masks.update(match.mask for match in new)
+        masks.update({id(match.mask): match.mask for match in new}.values())  # to hash a mask is dear, and most are one
         if len(masks) < 2:
             self._overlaps.pop(priority, None)
         elif new:
@@ -354,10 +352,13 @@ class FlowTable:
         try:
             for begin in range(0, len(rules), STAGE):
                 part = rules[begin : begin + STAGE]
-                new = []
+                mask, priority = -1, -1
                 for rule in part:
-                    new.append(self._write_one(rule, born, now, gate))
-                    slots.append(new[-1])
+                    if rule.match.mask is not mask or rule.priority != priority:
+                        mask, priority = rule.match.mask, rule.priority
+                        entry = self._mask_for(mask, priority)
+                    slots.append(self._write_one(rule, entry, born, now, gate))
+                new = slots[begin:]
                 self._run_on(ControlCode.INSERT, new)
                 results = self._results[: len(part)].tolist()
                 if not any(results):
@@ -372,20 +373,17 @@ class FlowTable:
             raise
         return slots
 
-    def _write_one(self, rule: Rule, born: int, now: int, gate: int) -> int:
+    def _write_one(self, rule: Rule, entry: _Mask, born: int, now: int, gate: int) -> int:
         # hot: once per megaflow
-        match = rule.match
-        entry = self._masks.get((match.mask, rule.priority)) or self._mask_for(match.mask, rule.priority)
         word = self.arena.acquire(rule.actions)
         slot = self._free.pop()
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         FLOW.pack_into(
             self._flows, slot * FLOW.size,
             word | gate, NO_MASK, born, 0, round(idle * 1000) if idle else 0,
-            match.value.to_bytes(KEY_BYTES, "little"), now, round(hard * 1000) if hard else 0, entry.id, gate,
+            rule.match.value.to_bytes(KEY_BYTES, "little"), now, round(hard * 1000) if hard else 0, entry.id, gate,
         )  # fmt: skip
         entry.flows += 1
-        self._priorities[rule.priority] += 1
         if idle or hard:
             self._timed += 1
         return slot
@@ -456,21 +454,14 @@ class FlowTable:
             entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_WANTED]]
             entry.flows -= 1
             self._timed -= self._has_timeout(slot)
-            self._uncount_priority(entry.priority)
             if not entry.flows:
                 emptied.append(entry)
         return emptied
-
-    def _uncount_priority(self, priority: int) -> None:
-        self._priorities[priority] -= 1
-        if not self._priorities[priority]:
-            del self._priorities[priority]
 
     def _forget(self, slot: int) -> None:
         """A slot that was written but is not, or no longer, indexed."""
         entry = self._masks_by_id[self._flow_ints[slot * _FLOW_INTS + _AT_WANTED]]
         entry.flows -= 1
-        self._uncount_priority(entry.priority)
         self._timed -= self._has_timeout(slot)
         self.arena.release(self._flow_words[slot * _FLOW_WORDS] & ~GATE)
         self._flow_ints[slot * _FLOW_INTS + _AT_MASK] = NO_MASK
@@ -480,6 +471,9 @@ class FlowTable:
         for key, entry in [item for item in self._masks.items() if not item[1].flows]:
             del self._masks[key]
             del self._masks_by_id[entry.id]
+            self._priorities[entry.priority] -= 1
+            if not self._priorities[entry.priority]:
+                del self._priorities[entry.priority]
             if not keep_numbers:
                 self._free_masks.append(entry.id)
 
@@ -644,3 +638,14 @@ class FlowTable:
             count, first = self._state.control(ControlCode.EXPIRE, first=first, now_ns=now_ns)
             found += self._stage[:count].tolist()
         return found
+
+
+def _by_priority(rules: Sequence[Rule]) -> dict[int, list[Match]]:
+    """The matches of these rules, by priority."""
+    # hot: once per batch of upcalls, which are of one priority as a rule
+    found: dict[int, list[Match]] = {rule.priority: [] for rule in rules}
+    if len(found) == 1:
+        return {rules[0].priority: [rule.match for rule in rules]}
+    for rule in rules:
+        found[rule.priority].append(rule.match)
+    return found

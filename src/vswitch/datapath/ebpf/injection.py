@@ -15,6 +15,7 @@ import errno
 import os
 import socket
 import struct
+from array import array
 from collections import OrderedDict
 
 from vswitch.base.errors import NotFoundError, VswitchError
@@ -96,8 +97,9 @@ class Injector:
             where = (0, 0, iovecs + 16 * i, 1, control + _CMSG.size * i, _CMSG.size, 0, 0)
             _MMSGHDR.pack_into(self._headers, i * _MMSGHDR.size, *where)
         self._iov = memoryview(self._iovecs).cast("B").cast("Q")
-        self._marks = memoryview(self._control).cast("B").cast("I")
-        self._waiting = 0
+        self._marks = memoryview(self._control).cast("B").cast("I")[4 :: _CMSG.size // 4]
+        self._vectors: list[int] = []  # address and length of each packet that waits for `flush`
+        self._entries: list[int] = []
         self.failed = 0
         self.sent = 0
 
@@ -146,12 +148,9 @@ class Injector:
     def add(self, entry: int, address: int, length: int) -> None:
         """Send `length` bytes at `address` (a virtio_net_hdr and the frame), which stay there until `flush`."""
         # hot: once per packet sent down
-        at = self._waiting
-        self._iov[2 * at] = address
-        self._iov[2 * at + 1] = length
-        self._marks[6 * at + 4] = entry
-        self._waiting = at + 1
-        if at + 1 == BATCH:
+        self._entries.append(entry)
+        self._vectors += (address, length)
+        if len(self._entries) == BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -160,7 +159,11 @@ class Injector:
         A packet that the datapath drops fails with ENOBUFS, and sendmmsg() tells of a failure only by how many it has
         sent before. So the program counts what has arrived: it says whether the one that failed did.
         """
-        at, waiting = 0, self._waiting
+        at, waiting = 0, len(self._entries)
+        self._iov[: 2 * waiting] = memoryview(array("Q", self._vectors))
+        self._marks[:waiting] = memoryview(array("I", self._entries))
+        self._vectors.clear()
+        self._entries.clear()
         while at < waiting:
             before = self._injected[0]
             sent = max(_sendmmsg(self._fd, self._base + at * _MMSGHDR.size, waiting - at, 0), 0)
@@ -172,7 +175,6 @@ class Injector:
                 at += 1
             self.sent += sent
             at += sent
-        self._waiting = 0
 
     def send(self, entry: int, packet: bytes, offload: bytes = bytes(_OFFLOAD_BYTES)) -> None:
         """Send one packet at once. VswitchError if the kernel refuses it."""

@@ -67,9 +67,8 @@ INJECTION = Struct("<IIIIIHHII48s")
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
 OP = Struct("<BBHIQQQ")
 """code, a8, a16, a32, value, mask, extra"""
-UPCALL = Struct("<IHBBIIQHHI")
-"""size, in_port, reason, userdata_length, captured, length, time_ns, recirculations, pad, flow (the rest of the
-record by offset)"""
+UPCALL = Struct("<IHBxII8xH2xI64x208s")
+"""size, in_port, reason, captured, length, recirculations, flow, key (the rest of the record by offset)"""
 CONTROL = Struct("<IIIIIIQ")
 """code, count, mask, first, result, pad, now_ns"""
 
@@ -104,7 +103,6 @@ class UpcallOffset:
     """Offsets within `struct upcall`, bytes."""
 
     USERDATA: Final = 32
-    KEY: Final = 96
     OFFLOAD: Final = 310
     PACKET: Final = 320
 
