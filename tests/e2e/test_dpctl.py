@@ -45,7 +45,7 @@ def alone(tmp_path: Path, lab: Lab) -> Iterator[Shell]:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "mounted\n"
             environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-            yield Shell(("nsenter", "--mount", "--root", f"--target={holder.pid}", "sh", "-c"), environment)
+            yield Shell(("nsenter", "--mount", "--root", "--wd", f"--target={holder.pid}", "sh", "-c"), environment)
         finally:
             holder.kill()
 

@@ -55,7 +55,7 @@ class Terminal:
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A program, with its output in one."""
         return subprocess.Popen(
-            ["nsenter", "--mount", "--root", f"--target={self._holder.pid}", *command],
+            ["nsenter", "--mount", "--root", "--wd", f"--target={self._holder.pid}", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
