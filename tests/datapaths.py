@@ -206,7 +206,7 @@ def require_sound_masks(dp: Datapath) -> None:
     rules = [table.rule(slot) for slot in table.slots()]
     per_mask = Counter((rule.match.mask, rule.priority) for rule in rules)
     assert {key: entry.flows for key, entry in table._masks.items()} == per_mask, "flows of a mask, miscounted"
-    assert table._priorities == Counter(rule.priority for rule in rules), "flows of a priority, miscounted"
+    assert table._priorities == Counter(priority for _, priority in per_mask), "masks of a priority, miscounted"
     in_use = {entry.id for entry in table._masks.values()}
     assert sorted([*in_use, *table._free_masks]) == list(range(1, table._max_masks + 1)), "a mask that is lost"
     for priority, index in table._overlaps.items():
