@@ -14,6 +14,9 @@ KERNEL_TESTS = $(wildcard tests/bpf tests/e2e)
 KERNEL_VM ?= $(wildcard ../shared/tools/kernel-vm)
 # It is slow, so bounds are longer there, and bytecode is kept where it goes with the machine; it loads no modules itself.
 VM_ENVIRONMENT = modprobe tun; export LAB_PATIENCE=10 PYTHONPYCACHEPREFIX=/tmp/bytecode; unset PYTHONDONTWRITEBYTECODE
+# Its files come over a slow line: what each `vswitch` that a test starts has to load is copied into memory first.
+VM_MEMORY = for d in src $(VENV)/lib/python3*/site-packages/pyroute2; do \
+	mkdir -p /run/memory/$$d && cp -a $$d/. /run/memory/$$d && mount --bind /run/memory/$$d $$d || exit; done
 # What to run there: make test-kernel KERNEL_TEST_ARGS="tests/bpf -k 'parse or ipv6'"
 KERNEL_TEST_ARGS ?= -m "not slow" $(KERNEL_TESTS)
 # What to measure, of what `python -m bench --help` lists; all of it if empty.
@@ -38,7 +41,7 @@ test: check object ## check, and the tests that load eBPF and make network names
 test-kernel: setup object ## the tests that need root, under the oldest kernel promised, in a virtual machine
 	@test -n "$(KERNEL_VM)" || { echo "test-kernel: set KERNEL_VM to a command that runs its argument as root in a virtual machine" >&2; exit 1; }
 	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
-		'uname -r; $(VM_ENVIRONMENT); $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
+		'uname -r; $(VM_ENVIRONMENT); $(VM_MEMORY); $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
 
 slow: setup object ## the tests that take minutes (root)
 	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS)
