@@ -43,6 +43,8 @@ def emit(producer: SyscallProgram, number: int, discard: bool = False) -> bool:
 
 
 def numbers(ring: RingBuffer, found: list[int]) -> list[int]:
+    headers = [struct.unpack_from("=I", ring.view, offset - 8)[0] for offset in found]
+    assert headers == [RECORD] * len(found), "no record begins there"
     return [struct.unpack_from("=I", ring.view, offset + 4)[0] for offset in found]
 
 

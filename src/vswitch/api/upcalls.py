@@ -123,7 +123,7 @@ class Miss:
     def userdata(self) -> bytes:
         """What the userspace action carried."""
         begin = self._offset + UpcallOffset.USERDATA
-        return bytes(self._view[begin : begin + self._view[self._offset + 7]])
+        return bytes(self._view[begin : begin + self._view[self._offset + UpcallOffset.USERDATA_LENGTH]])
 
     @property
     def offload(self) -> Offload:

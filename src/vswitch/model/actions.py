@@ -334,7 +334,7 @@ def check_actions(actions: Iterable[Action] | Action) -> Actions:
         raise LimitError(f"{count} actions exceed the bound of {MAX_ACTIONS}")
     if len(_checked) >= _MAX_CHECKED:
         _checked.clear()
-    if checked is not actions and isinstance(actions, Action):
+    if checked and checked[0] is actions:
         _checked[id(actions)] = actions, checked
     _checked[id(checked)] = checked, checked
     return checked

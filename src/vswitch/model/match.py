@@ -23,7 +23,7 @@ FieldValue = int | str | ipaddress.IPv4Address | ipaddress.IPv6Address | ipaddre
 """What a caller may write for a field: a number, the field's text form, or an address or network object."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class Key:
     """What one packet looks like. Fields are attributes: `key.tcp_dst` is an int, zero where the packet has no such
     header."""

@@ -95,7 +95,7 @@ class FlowTable:
         self._masks_by_id: dict[int, _Mask] = {}
         self._free: list[int] = []
         self._free_masks: list[int] = []
-        self._priorities: Counter[int] = Counter()
+        self._priorities: Counter[int] = Counter()  # masks of each
         self._overlaps: dict[int, OverlapIndex] = {}
         self._reused = False  # slots were given back since the last new seed
         self._unsettled = 0  # versions since the last grace period
@@ -643,9 +643,10 @@ class FlowTable:
 def _by_priority(rules: Sequence[Rule]) -> dict[int, list[Match]]:
     """The matches of these rules, by priority."""
     # hot: once per batch of upcalls, which are of one priority as a rule
-    found: dict[int, list[Match]] = {rule.priority: [] for rule in rules}
-    if len(found) == 1:
+    priorities = dict.fromkeys([rule.priority for rule in rules])
+    if len(priorities) == 1:
         return {rules[0].priority: [rule.match for rule in rules]}
+    found: dict[int, list[Match]] = {priority: [] for priority in priorities}
     for rule in rules:
         found[rule.priority].append(rule.match)
     return found

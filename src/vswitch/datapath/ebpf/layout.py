@@ -102,6 +102,7 @@ class DATAPATH:
 class UpcallOffset:
     """Offsets within `struct upcall`, bytes."""
 
+    USERDATA_LENGTH: Final = 7
     USERDATA: Final = 32
     OFFLOAD: Final = 310
     PACKET: Final = 320
