@@ -67,6 +67,7 @@ setup: ## install what is missing: .venv and, with apt-get, programs that the te
 
 object: setup ## compile the eBPF object, if its sources changed
 	@$(PYTHON) -m vswitch.datapath.ebpf.compile
+	@$(PYTHON) -m compileall -q src # root writes no bytecode here, and each `vswitch` would compile anew
 
 generate: setup ## write docs/fields.md and bpf/flow_key.h anew from the registry
 	$(PYTHON) -m vswitch.fields.generate
