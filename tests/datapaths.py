@@ -156,18 +156,22 @@ def left_behind(name: str) -> list[str]:
 
 def remove_all(prefix: str) -> None:
     """Deletes the datapaths, whole or not, whose names are `prefix` and some letters."""
-    for folder in ROOT.iterdir() if ROOT.is_dir() else ():
-        if re.fullmatch(rf"{prefix}[a-z]*", folder.name):
-            Datapath.delete(folder.name)
+    for name in _pinned(rf"{prefix}[a-z]*"):
+        Datapath.delete(name)
 
 
 def remove_remains() -> None:
-    """Deletes the datapaths of test runs that were killed; their devices went with the laboratory."""
-    for name in Datapath.list():
-        known = re.fullmatch(r"[a-z]*vs-(\d+)-\d+[a-z]*", name)
-        if known and not is_running(known[1]):
+    """Deletes the datapaths, whole or not, of test runs that were killed; their devices went with the laboratory."""
+    for name in _pinned(r"[a-z]*vs-\d+-\d+[a-z]*"):
+        if not is_running(name.partition("-")[2].partition("-")[0]):
             with suppress(VswitchError):  # another run was faster
                 Datapath.delete(name)
+
+
+def _pinned(pattern: str) -> list[str]:
+    """Names of datapaths that are pinned, also of those that somebody was killed while making or deleting."""
+    folders = ROOT.iterdir() if ROOT.is_dir() else ()
+    return [folder.name for folder in folders if re.fullmatch(pattern, folder.name)]
 
 
 def require_sound(dp: Datapath) -> None:

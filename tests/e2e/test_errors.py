@@ -160,6 +160,13 @@ def test_bad_name_is_refused(bad: str) -> None:
             use(bad)
 
 
+@pytest.mark.parametrize("bad", ["all", "default"])
+def test_name_that_no_device_can_have_is_refused(bad: str) -> None:
+    for use in (Datapath.create, Datapath.open, Datapath.delete):
+        with pytest.raises(ConfigError, match=f"^datapath name '{bad}' is reserved"):
+            use(bad)
+
+
 BAD_OPTIONS = [
     ({"max_flows": 0}, r"max_flows 0 is outside 1\.\.16777216"),
     ({"max_flows": 1 << 25}, "max_flows 33554432 is outside"),

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
+from tests.datapaths import ROOT, remove_remains
 from tests.lab import NAMESPACES, Host, Lab, LabError, is_running, remove_leftovers, wait_until
+from vswitch import Datapath
 
 BROADCAST = b"\xff" * 6
 EXPERIMENTAL = b"\x88\xb5"  # IEEE 802 local experimental Ethernet type
@@ -179,10 +181,13 @@ def test_nothing_is_left() -> None:
 
 
 def test_what_a_killed_run_left_is_removed() -> None:
+    """Namespaces, the processes in them, and datapaths, of which one is not whole."""
     program = (
         "from tests.lab import Lab\n"
+        "from vswitch import Datapath\n"
         "lab = Lab().__enter__()\n"
         "process = lab.host('h1').popen(['sleep', '1000'])\n"
+        "Datapath.create(lab.name, ports=['h1-port']).keep()\n"
         "print(lab.name, process.pid, flush=True)\n"
         "__import__('time').sleep(1000)\n"
     )
@@ -190,7 +195,11 @@ def test_what_a_killed_run_left_is_removed() -> None:
         assert process.stdout
         name, sleeper = process.stdout.readline().split()
         process.kill()
+    (ROOT / f"{name}b" / "maps").mkdir(parents=True)
     assert (NAMESPACES / f"{name}-h1").exists()
+    assert name in Datapath.list()
     remove_leftovers()
+    remove_remains()
     assert not is_running(sleeper)
     assert not [path for path in NAMESPACES.iterdir() if path.name.startswith(name)]
+    assert not list(ROOT.glob(f"{name}*"))

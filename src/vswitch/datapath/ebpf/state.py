@@ -69,6 +69,8 @@ _STATE = "state"
 _TAIL_CALLED = ("vs_lookup", "vs_actions", "vs_upcall")
 _HIDDEN_PREFIXES = ("vsi", "vsj", "vsp", "vst")
 """Of the pair of the injection device, the switch's end of an internal port, a tap device not yet finished."""
+_RESERVED_NAMES = ("all", "default")
+"""Under /proc/sys/net the names of what goes for every device."""
 _PROGRAMS = ("vs_port", "vs_inject", "vs_control", "vs_extract")
 
 
@@ -154,6 +156,8 @@ def check_name(name: str) -> str:
         raise ConfigError(
             f"datapath name {name!r} is not 1..{MAX_NAME} letters, digits or signs without / : . % and blanks"
         )
+    if name in _RESERVED_NAMES:
+        raise ConfigError(f"datapath name {name!r} is reserved: Linux keeps the settings of all devices under it")
     return name
 
 
