@@ -15,8 +15,9 @@ MAY_IMPORT = {
     "packet": {"base", "fields"},
     "model": {"base", "fields"},
     "text": {"base", "fields", "packet", "model"},
+    "policy": {"base", "fields", "packet", "model"},
     "datapath": {"base", "fields", "packet", "model"},
-    "api": {"base", "fields", "packet", "model", "text", "datapath"},
+    "api": {"base", "fields", "packet", "model", "text", "policy", "datapath"},
     "cli": {"base", "fields", "packet", "model", "text", "datapath", "api", ""},
     "": {"base", "fields", "model", "text", "api", "cli"},  # vswitch/__init__.py and __main__.py
 }
@@ -25,7 +26,7 @@ MAY_IMPORT = {
 PUBLIC = {"vswitch.api", "vswitch.packet"}
 
 # Time, chance and the outside world are arguments there.
-PURE = {"base", "fields", "packet", "model", "text"}
+PURE = {"base", "fields", "packet", "model", "text", "policy"}
 IMPURE_MODULES = {
     "asyncio",
     "ctypes",

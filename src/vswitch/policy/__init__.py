@@ -1,0 +1,5 @@
+"""Policies: plain functions over packets, and what they read.
+
+A policy is run once on a packet that the datapath does not know. What it reads of the packet on its way to an answer
+decides the megaflow; `docs/programming.md` says how.
+"""

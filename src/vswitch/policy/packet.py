@@ -1,0 +1,245 @@
+"""The packet as a policy sees it: attributes that notice what is asked of them.
+
+`packet.tcp_dst` is a `Reading`. Nothing is read yet: what is read follows from the question that is asked of it, and
+from the answer. A question that needs all of a number (`int`, `hash`, arithmetic) reads all of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Self
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields import FIELDS, Field
+from vswitch.model.match import FieldValue, Key, field_value, field_value_and_mask
+from vswitch.policy.trace import Trace
+
+__all__ = ["Packet", "Reading"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Reading:
+    """A field of a packet, or some bits of one (`packet.tcp_flags & 2`). It compares as a number, with numbers and with
+    texts as docs/fields.md shows them; of a packet that lacks the header nothing is true: it is equal to nothing, less
+    than nothing, in nothing, and false.
+
+    ConfigError: compared with what the field cannot be. TypeError: `int` and the like of a field that is not there; ask
+    `present` first.
+    """
+
+    __slots__ = ("_field", "_mask", "_trace", "present")
+
+    def __init__(self, trace: Trace, field: Field, mask: int, present: bool) -> None:
+        self._trace = trace
+        self._field = field
+        self._mask = mask
+        self.present = present
+
+    # ---- questions that read as little as they can
+
+    def __eq__(self, other: object) -> bool:
+        # hot: most of what policies ask
+        if not self.present:
+            return False
+        if type(other) is int:
+            return self._trace.is_equal(self._field, self._mask, other)
+        if isinstance(other, Reading):
+            return other.present and self._trace.is_equal(self._field, self._mask, int(other))
+        number = self._number(other)
+        return number is not None and self._trace.is_equal(self._field, self._mask, number)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __lt__(self, other: FieldValue | Reading) -> bool:
+        return self._is_below(other, 0)
+
+    def __le__(self, other: FieldValue | Reading) -> bool:
+        return self._is_below(other, 1)
+
+    def __gt__(self, other: FieldValue | Reading) -> bool:
+        return self.present and self._is_comparable(other) and not self._is_below(other, 1)
+
+    def __ge__(self, other: FieldValue | Reading) -> bool:
+        return self.present and self._is_comparable(other) and not self._is_below(other, 0)
+
+    def __bool__(self) -> bool:
+        return self.present and not self._trace.is_equal(self._field, self._mask, 0)
+
+    def within(self, *networks: str | Network) -> bool:
+        """Whether the address is in one of these, written as `ipaddress` objects, "10.0.0.0/8" or
+        "02:00:00:00:00:00/ff:00:00:00:00:00"."""
+        return self.present and any(self._is_within(each) for each in networks)
+
+    def between(self, first: FieldValue, last: FieldValue) -> bool:
+        """Whether it is `first`, `last`, or a number between the two."""
+        return self.present and self >= first and self <= last
+
+    def __and__(self, mask: int) -> Self:
+        """These bits of it alone. Bits that the field does not have are zero."""
+        return type(self)(self._trace, self._field, self._mask & mask, self.present)
+
+    __rand__ = __and__
+
+    def _is_within(self, network: str | Network) -> bool:
+        value, mask = _network(self._field, network)
+        return value & ~self._mask == 0 and self._trace.is_equal(self._field, self._mask & mask, value)
+
+    def _is_comparable(self, other: object) -> bool:
+        return not isinstance(other, Reading) or other.present
+
+    def _is_below(self, other: object, offset: int) -> bool:
+        """Whether it is less than `other` + `offset`."""
+        if not (self.present and self._is_comparable(other)):
+            return False
+        number = int(other) if isinstance(other, Reading) else self._number(other)
+        if number is None:
+            raise TypeError(f"{self._field.name} does not compare with {other!r}")
+        bound = number + offset
+        trace, field, mask = self._trace, self._field, self._mask
+        below = trace.peek(field, mask) < bound
+        trace.settle(field, mask, 0 if below else bound, bound if below else mask + 1)
+        return below
+
+    def _number(self, other: object) -> int | None:
+        """What the other side of a comparison is as a number; None if it is nothing that this field could be."""
+        if isinstance(other, int):
+            return int(other)
+        if not isinstance(other, str | Address) or _is_of_other_version(self._field, other):
+            return None
+        return field_value(self._field, other)
+
+    # ---- questions that read all of it
+
+    def __int__(self) -> int:
+        if not self.present:
+            raise TypeError(f"the packet has no {self._field.name}: ask `.present` before you use its value")
+        return self._trace.bits(self._field, self._mask)
+
+    __index__ = __int__
+
+    def __hash__(self) -> int:
+        return hash(int(self)) if self.present else hash(None)
+
+    def __str__(self) -> str:
+        return self._field.format(int(self)) if self.present else "-"
+
+    def __repr__(self) -> str:
+        return f"<{self._field.name} {self}>"
+
+    def __add__(self, other: int | Reading) -> int:
+        return int(self) + int(other)
+
+    def __sub__(self, other: int | Reading) -> int:
+        return int(self) - int(other)
+
+    def __rsub__(self, other: int) -> int:
+        return other - int(self)
+
+    def __mul__(self, other: int | Reading) -> int:
+        return int(self) * int(other)
+
+    def __floordiv__(self, other: int) -> int:
+        if other > 0 and other & other - 1 == 0:
+            return self >> other.bit_length() - 1
+        return int(self) // other
+
+    def __mod__(self, other: int) -> int:
+        if other > 0 and other & other - 1 == 0:
+            return int(self & other - 1)
+        return int(self) % other
+
+    def __rshift__(self, count: int) -> int:
+        """Reads what is left of it only."""
+        return int(self & -1 << count) >> count
+
+    def __lshift__(self, count: int) -> int:
+        return int(self) << count
+
+    def __or__(self, other: int | Reading) -> int:
+        return int(self) | int(other)
+
+    def __xor__(self, other: int | Reading) -> int:
+        return int(self) ^ int(other)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+    __ror__ = __or__
+    __rxor__ = __xor__
+
+    # ---- what makes `packet.ip_dst in ipaddress.ip_network("10.0.0.0/8")` ask for the network's bits alone
+
+    @property
+    def version(self) -> int:
+        """4 or 6 for an IP address; 0 for every other field, and without the header."""
+        if not self.present:
+            return 0
+        return {"ipv4": 4, "ipv6": 6}.get(self._field.kind.name, 0)
+
+    @property
+    def _version(self) -> int:
+        return self.version
+
+    @property
+    def _ip(self) -> Self:
+        return self
+
+
+def _network(field: Field, network: str | Network) -> tuple[int, int]:
+    """Value and mask. A network of the other IP version holds no address of this one."""
+    if _is_of_other_version(field, network):
+        return field.max + 1, 0
+    return field_value_and_mask(field, network)
+
+
+def _is_of_other_version(field: Field, written: str | Address | Network) -> bool:
+    """Whether it is written as an IPv6 address or network is, and this field holds one of IPv4, or the reverse."""
+    kind = field.kind.name
+    return kind in ("ipv4", "ipv6") and (":" in str(written)) != (kind == "ipv6")
+
+
+class Packet:
+    """What a policy is given. Every field of docs/fields.md is an attribute, a `Reading`; `ip_src` and `ip_dst` are
+    the addresses of IPv4 or IPv6, whichever the packet has.
+
+    AttributeError: there is no such field.
+    """
+
+    __slots__ = ("_trace",)
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def __getattr__(self, name: str) -> Reading:
+        field = FIELDS.get(name)
+        if field is None:
+            if name not in _EITHER:
+                raise AttributeError(f"a packet has no field {name!r} (docs/fields.md lists them)")
+            four, six = _EITHER[name]
+            field = four if self._trace.has(four) else six
+        return Reading(self._trace, field, field.max, not field.prerequisites or self._trace.has(field))
+
+    def has(self, name: str) -> bool:
+        """Whether it has the header that this field is part of. ConfigError: there is no such field."""
+        if name not in FIELDS and name not in _EITHER:
+            raise ConfigError(f"no field is called {name!r} (docs/fields.md lists them)")
+        reading: Reading = getattr(self, name)
+        return reading.present
+
+    def exact(self, names: Iterable[str]) -> Key:
+        """Reads all of these fields; a key with them alone, the same for packets that agree in them."""
+        value = 0
+        for name in names:
+            reading = getattr(self, name)
+            if reading.present:
+                value |= reading._field.place(int(reading))
+        return Key(value)
+
+
+_EITHER = {
+    "ip_src": (FIELDS["ipv4_src"], FIELDS["ipv6_src"]),
+    "ip_dst": (FIELDS["ipv4_dst"], FIELDS["ipv6_dst"]),
+}
