@@ -328,6 +328,7 @@ BAD_PACKETS: list[tuple[Callable[[Datapath], object], type[Exception], str]] = [
     (lambda dp: dp.execute(bytes(20), in_port=-1), ConfigError, "in_port -1 is outside"),
     (lambda dp: dp.execute("text" * 10), ConfigError, "is no bytes"),  # type: ignore[arg-type]
     (lambda dp: dp.execute(bytes(20), offload=Offload(bytes(4))), ConfigError, "offload of 4 bytes, not 10"),
+    (lambda dp: dp.execute(bytes(20), offload=bytes(10)), ConfigError, "offload .* is no Offload"),  # type: ignore[arg-type]
     (
         lambda dp: dp.execute(bytes(20), offload=Offload(b"\1" + bytes(5) + b"\xff\xff\xff\xff")),
         VswitchError,

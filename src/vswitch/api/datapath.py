@@ -315,6 +315,8 @@ class Datapath:
             raise ConfigError(f"packet {packet!r} is no bytes")
         if not 14 <= len(packet) <= 65549:
             raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+        if not isinstance(offload, Offload | None):
+            raise ConfigError(f"offload {offload!r} is no Offload")
         header = (offload or Offload()).header
         if len(header) != len(Offload().header):
             raise ConfigError(f"an offload of {len(header)} bytes, not {len(Offload().header)}")

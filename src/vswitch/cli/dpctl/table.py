@@ -65,7 +65,7 @@ DPCTL = Group(
     "make datapaths, change them and look at them",
     (
         _command("add-dp", "datapaths", "make a datapath, with a port 0 of its name for the host, and add IFACEs",
-                 _DP, argument("interfaces", metavar="IFACE", nargs="*", help=_PORTS.settings["help"]),
+                 _DP, argument("interfaces", metavar="IFACE", nargs="*", default=(), help=_PORTS.settings["help"]),
                  argument("--no-local", action="store_true", help="without the port 0"),
                  example="add-dp dp0 veth1 veth2,port_no=7 --max-flows 1000000", more=_sizes,
                  description="Sizes are fixed for the life of the datapath, and memory for them is taken at once."),
