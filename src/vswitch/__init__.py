@@ -21,11 +21,12 @@ if typing.TYPE_CHECKING:
     from vswitch.api import *
     from vswitch.base.errors import *
     from vswitch.model import *
+    from vswitch.policy import *
     from vswitch.text import *
 
 __version__ = "0.1.0"
 
-_ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.api")
+_ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api")
 """The cheapest to load first."""
 
 __all__ = [
@@ -38,8 +39,10 @@ __all__ = [
     "Datapath",
     "DatapathStats",
     "DecTtl",
+    "Decision",
     "Drop",
     "ExistsError",
+    "Explanation",
     "FlowStats",
     "Flows",
     "Hash",
@@ -59,6 +62,8 @@ __all__ = [
     "Options",
     "Output",
     "OverlapError",
+    "Packet",
+    "Policy",
     "PopMpls",
     "PopVlan",
     "Port",
@@ -74,6 +79,7 @@ __all__ = [
     "Rule",
     "Sample",
     "SetField",
+    "Table",
     "TableFullError",
     "TextError",
     "Transaction",
@@ -83,10 +89,13 @@ __all__ = [
     "UpcallStats",
     "Userspace",
     "VswitchError",
+    "drop",
     "format_actions",
     "format_match",
     "format_megaflow",
     "megaflow_to_json",
+    "now",
+    "output",
     "parse_actions",
     "parse_match",
     "parse_rule",

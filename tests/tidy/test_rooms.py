@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "datapath": {"base", "fields", "packet", "model"},
     "api": {"base", "fields", "packet", "model", "text", "policy", "datapath"},
     "cli": {"base", "fields", "packet", "model", "text", "datapath", "api", ""},
-    "": {"base", "fields", "model", "text", "api", "cli"},  # vswitch/__init__.py and __main__.py
+    "": {"base", "fields", "model", "text", "policy", "api", "cli"},  # vswitch/__init__.py and __main__.py
 }
 
 # What programs may import besides `vswitch` itself.

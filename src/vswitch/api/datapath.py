@@ -19,6 +19,7 @@ from types import TracebackType
 
 from vswitch.api.flows import Flows, Transaction
 from vswitch.api.meters import Meters
+from vswitch.api.policies import PolicyAtWork
 from vswitch.api.ports import Ports
 from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
 from vswitch.base.errors import ConfigError, ExistsError, VswitchError
@@ -29,10 +30,13 @@ from vswitch.datapath.ebpf.layout import COUNTERS, DATAPATH
 from vswitch.datapath.ebpf.memory import release_views
 from vswitch.datapath.ebpf.ports import PortTable, take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
+from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.upcall import Offload, UpcallReason
+from vswitch.packet.parse import parse
+from vswitch.policy.run import Explanation, Policy, explain
 
 __all__ = ["Datapath", "DatapathStats", "UnexpectedUpcallError"]
 
@@ -88,6 +92,7 @@ class Datapath:
         self._stop = False
         self._port_callbacks: list[Callable[[PortEvent], None]] = []
         self._miss_handler: Callable[[Miss], Answer] | None = None
+        self._policy: PolicyAtWork | None = None
         self._next_expiry = 0.0
         self.flows = Flows(self._flow_table)
         self.flows.on_removal = self._forget_removed
@@ -237,6 +242,9 @@ class Datapath:
         self._flow_table.arena.memory.release()
 
     def _close_upcalls(self) -> None:
+        if self._policy is not None:
+            self._policy.close()
+            self._policy = None
         if self._upcalls is not None:
             self._upcalls.close()
             self._upcalls = None
@@ -344,6 +352,8 @@ class Datapath:
     def _forget_removed(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
         if self._upcalls is not None:
             self._upcalls.forget(matches, slots)
+        if self._policy is not None:
+            self._policy.forget(matches)
 
     # ---- upcalls
 
@@ -355,10 +365,44 @@ class Datapath:
             self._upcalls = Upcalls(
                 self._state, self._flow_table, self._port_table, injector, quota, self._upcall_stats
             )
+            self._upcalls.on_refusal = lambda rule: self._forget_removed([rule.match], ())
             self._poll = select.poll()  # select() knows no descriptor above 1023
-            for descriptor in (self._upcalls.fileno(), self._port_table.fileno()):
+            for descriptor in self._descriptors(self._upcalls):
                 self._poll.register(descriptor, select.POLLIN)
         return self._upcalls
+
+    def _descriptors(self, upcalls: Upcalls) -> tuple[int, ...]:
+        """Readable when there is something to do."""
+        waker = () if self._policy is None else (self._policy.waker,)
+        return (upcalls.fileno(), self._port_table.fileno(), *waker)
+
+    def policy(self, function: Policy, *, priority: int = 0) -> Policy:
+        """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
+        decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
+        given. ConfigError: there is one already."""
+        if self._policy is not None:
+            raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy!r}")
+        self._state.need_control("a policy")
+        self._policy = PolicyAtWork(function, self.flows, priority)
+        if self._upcalls is not None:
+            self._poll.register(self._policy.waker, select.POLLIN)
+        return function
+
+    def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:
+        """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key.
+        The datapath is not touched. ConfigError: there is no policy, or its answer is nonsense."""
+        if self._policy is None:
+            raise ConfigError(f"datapath {self.name} has no policy to explain")
+        if not isinstance(packet, Key):
+            packet = Key(parse(memoryview(packet), FIELDS["in_port"].place(in_port)))
+        return explain(self._policy.policy, packet, time.monotonic(), self._policy.priority)
+
+    def _handler(self) -> Callable[[Miss], Answer]:
+        """Who answers what comes up."""
+        other, policy = self._miss_handler or _drop, self._policy
+        if policy is None:
+            return other
+        return lambda miss: policy.answer(miss) if miss.reason is UpcallReason.MISS else other(miss)
 
     def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:
         """Let `handler` answer what comes up (decorator); `run` calls it. It returns a rule or (match, actions) to be
@@ -377,7 +421,7 @@ class Datapath:
         for rule sets that are meant to be complete. ConfigError inside a handler: a batch ends before the next begins;
         so also for `misses` and their like."""
         upcalls = self._begin_loop()
-        handler = self._miss_handler or _drop
+        handler = self._handler()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
@@ -403,6 +447,8 @@ class Datapath:
                 f"datapath {self.name} is at a packet of a batch already: a handler, or a loop over misses, must end "
                 "before another loop takes packets"
             )
+        if self._policy is not None:
+            self._policy.begin(upcalls)
         return upcalls
 
     def _goes_on(self, upcalls: Upcalls) -> bool:
@@ -430,6 +476,8 @@ class Datapath:
         readable = self._poll.poll(math.ceil(wait_s * 1000))
         if self._port_table.has_events or any(fd == self._port_table.fileno() for fd, _ in readable):
             self._follow_ports()
+        if self._policy is not None and any(fd == self._policy.waker for fd, _ in readable):
+            self._policy.woken()
         return self._upcalls is upcalls and (deadline is None or time.monotonic() < deadline)
 
     def _expire(self, now: float) -> None:
@@ -462,7 +510,7 @@ class Datapath:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
         Packets that come while one is being looked at wait in the ring, in order."""
         upcalls = await self._begin_async_loop()
-        handler = handler or self._miss_handler or _drop
+        handler = handler or self._handler()
         try:
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
@@ -495,7 +543,7 @@ class Datapath:
             if not happened.done():
                 happened.set_result(None)
 
-        descriptors = (upcalls.fileno(), self._port_table.fileno())  # another task may close them
+        descriptors = self._descriptors(upcalls)  # another task may close them
         for descriptor in descriptors:
             loop.add_reader(descriptor, wake)
         try:
@@ -506,6 +554,8 @@ class Datapath:
                 loop.remove_reader(descriptor)
         if self._upcalls is upcalls:
             self._follow_ports()
+            if self._policy is not None:
+                self._policy.woken()
         return self._upcalls is upcalls
 
 

@@ -227,6 +227,7 @@ class Upcalls:
         self._gates = Gates(flows, self._ring)
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
         self.stats = stats
+        self.on_refusal: Callable[[Rule], None] = lambda _rule: None
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
         ports.set_quota(quota)
@@ -273,6 +274,14 @@ class Upcalls:
             self._recent.forget(matches)
         self._gates.forget(slots)
         self._shaken |= bool(self._handled)
+
+    def withdraw(self, matches: Collection[Match]) -> None:
+        """Answers of this batch with these matches were right for their own packets, and are not to be installed."""
+        for miss in self._handled:
+            if miss.rule is not None and miss.rule.match in matches:
+                miss._send, miss.rule = miss.rule.actions, None
+                self._shaken = True
+        self._recent.forget(matches)
 
     # ---- a batch
 
@@ -410,6 +419,7 @@ class Upcalls:
                 if not isinstance(problem, ExistsError):
                     self._recent.refuse(miss.rule.match)
                     self._shaken = True
+                    self.on_refusal(miss.rule)
                 elif self._stands(miss, miss.rule):
                     continue
                 miss.rule = None

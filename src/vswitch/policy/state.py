@@ -1,0 +1,148 @@
+"""State that policies keep, and that knows which megaflows were decided by it.
+
+A policy that reads `table[key]` has an answer that holds as long as that entry does. Who changes the entry thereby
+withdraws the megaflows that were made of it, and no others.
+
+Invariant: who waits for a part of a table is told of its next change, and of no later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields import Field, field
+from vswitch.model.match import field_value
+from vswitch.policy.packet import Reading
+from vswitch.policy.run import Waiting, current_run
+
+__all__ = ["Table"]
+
+
+_ALL = object()
+"""The part of a table that changes when an entry comes or goes: what `len` and iteration read."""
+
+
+class Table(MutableMapping[Any, Any]):
+    """A dict whose reads by a policy are recorded, entry by entry.
+
+    `key`: a field whose values the keys are; they may then be written as its texts, and are numbers. Without it, a key
+    is any hashable value. A packet's fields may be keys, and parts of tuples that are: all of them is read. Values must
+    be hashable too, so that none can change unseen. To write what an entry is already changes nothing.
+
+    ConfigError: a value that is not hashable, a key that the field cannot have.
+    """
+
+    def __init__(
+        self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, *, key: str | None = None
+    ) -> None:
+        self._field: Field | None = None if key is None else field(key)
+        self._entries: dict[Hashable, Hashable] = {}
+        self._waiting: dict[Hashable, dict[Waiting, None]] = {}
+        self.update(entries)
+
+    # ---- reading
+
+    def __getitem__(self, key: Any) -> Any:
+        plain = self._plain(key)
+        self._note(plain)
+        try:
+            return self._entries[plain]
+        except KeyError:
+            raise KeyError(self.describe(plain)) from None
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The entry, or `default`; that there is none is recorded too."""
+        plain = self._plain(key)
+        self._note(plain)
+        return self._entries.get(plain, default)
+
+    def __contains__(self, key: object) -> bool:
+        plain = self._plain(key)
+        self._note(plain)
+        return plain in self._entries
+
+    def __iter__(self) -> Iterator[Any]:
+        self._note(_ALL)
+        return iter(list(self._entries))
+
+    def __len__(self) -> int:
+        self._note(_ALL)
+        return len(self._entries)
+
+    def describe(self, part: Hashable) -> str:
+        """What was read, for people."""
+        if part is _ALL:
+            return "which entries a table has"
+        shown = self._field.format(part) if self._field and isinstance(part, int) else repr(part)
+        return f"entry {shown} of a table"
+
+    # ---- changing
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        plain, value = self._plain(key), _frozen(value)
+        new = plain not in self._entries
+        if not new and self._entries[plain] == value:
+            return
+        self._entries[plain] = value
+        self._changed(plain, new)
+
+    def __delitem__(self, key: Any) -> None:
+        plain = self._plain(key)
+        if plain not in self._entries:
+            raise KeyError(self.describe(plain))
+        del self._entries[plain]
+        self._changed(plain, True)
+
+    def _changed(self, plain: Hashable, comes_or_goes: bool) -> None:
+        run = current_run()
+        parts = (plain, _ALL) if comes_or_goes else (plain,)
+        for part in parts:
+            if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
+                run.lasting = False  # the answer follows from what it has changed itself
+            for waiting in self._waiting.pop(part, ()):
+                waiting.withdraw()
+
+    # ---- who waits
+
+    def wait(self, part: Hashable, waiting: Waiting) -> None:
+        """Tell `waiting` when this part changes."""
+        self._waiting.setdefault(part, {})[waiting] = None
+
+    def stop_waiting(self, part: Hashable, waiting: Waiting) -> None:
+        """Its megaflow is gone."""
+        there = self._waiting.get(part)
+        if there is not None:
+            there.pop(waiting, None)
+            if not there:
+                del self._waiting[part]
+
+    def _note(self, plain: Hashable) -> None:
+        # hot: for each read
+        run = current_run()
+        if run is not None:
+            run.reads.append((self, plain))
+
+    def _plain(self, key: Any) -> Hashable:
+        # hot: for each read
+        if isinstance(key, Reading):
+            return int(key) if key.present else None
+        if self._field is not None and key is not None:
+            return field_value(self._field, key)
+        if isinstance(key, tuple):
+            return tuple(self._plain(part) for part in key)
+        hash(key)
+        return key  # type: ignore[no-any-return]
+
+
+def _frozen(value: Any) -> Hashable:
+    if isinstance(value, Reading):
+        return int(value) if value.present else None
+    try:
+        hash(value)
+    except TypeError:
+        raise ConfigError(
+            f"a table's value {value!r} could change unseen: it must be hashable, such as a tuple"
+        ) from None
+    return value  # type: ignore[no-any-return]

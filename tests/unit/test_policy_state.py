@@ -1,0 +1,214 @@
+"""Reads of state and of the time, and what becomes of answers that follow from them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vswitch import ConfigError, Decision, Drop, Key, Match, Output, Packet, Policy, Table, drop, now, output
+from vswitch.policy.run import Run, explain
+
+KEY = Key(Match(in_port=1, eth_src="02:00:00:00:00:01", ipv4_dst="10.0.0.2", tcp_dst=80).value)
+
+
+class Told:
+    """Waits for a part of a table."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def withdraw(self) -> None:
+        self.times += 1
+
+
+def waits(policy: Policy, now_s: float = 0.0) -> Told:
+    told = Told()
+    for source, part in Run(policy, KEY, now_s).reads:
+        source.wait(part, told)
+    return told
+
+
+def test_only_a_change_of_the_entry_that_was_read_tells() -> None:
+    table = Table({80: 2, 443: 3})
+    told = waits(lambda packet: output(table[packet.tcp_dst]))
+    table[443] = 4
+    table[8080] = 5
+    table[80] = 2  # as it is
+    assert told.times == 0
+    table[80] = 9
+    assert told.times == 1
+    table[80] = 10
+    assert told.times == 1  # once
+
+
+CHANGES: list[tuple[str, Callable[[Table], object], int]] = [
+    ("set", lambda table: table.__setitem__(80, 7), 1),
+    ("delete", lambda table: table.__delitem__(80), 1),
+    ("pop", lambda table: table.pop(80), 1),
+    ("clear", lambda table: table.clear(), 1),
+    ("update", lambda table: table.update({80: 7, 81: 8}), 1),
+    ("setdefault that is there", lambda table: table.setdefault(80, 7), 0),
+    ("new entry", lambda table: table.setdefault(81, 7), 0),
+]
+
+
+@pytest.mark.parametrize(("what", "change", "times"), CHANGES, ids=[row[0] for row in CHANGES])
+def test_every_way_of_changing_tells(what: str, change: Callable[[Table], object], times: int) -> None:
+    table = Table({80: 2, 443: 3})
+    told = waits(lambda packet: output(table.get(packet.tcp_dst, 1)))
+    change(table)
+    assert told.times == times, what
+
+
+READS_OF_ALL: list[Callable[[Table], object]] = [len, list, lambda table: sum(table.values()), bool, lambda t: t == {}]
+
+
+@pytest.mark.parametrize("read", READS_OF_ALL)
+def test_who_reads_all_is_told_of_what_comes_and_goes(read: Callable[[Table], object]) -> None:
+    table = Table({80: 2})
+
+    def policy(_packet: Packet) -> Drop:
+        read(table)
+        return drop
+
+    told = waits(policy)
+    table[81] = 3
+    assert told.times
+    told = waits(policy)
+    del table[80]
+    assert told.times
+
+
+def test_absence_is_read_too() -> None:
+    table = Table()
+    for policy in (
+        lambda packet: output(table.get(packet.tcp_dst, 1)),
+        lambda packet: drop if packet.tcp_dst in table else output(1),
+    ):
+        told = waits(policy)
+        table[80] = 2
+        assert told.times == 1
+        del table[80]
+
+
+def test_who_stopped_waiting_is_not_told() -> None:
+    table = Table({80: 2})
+    told = Told()
+    table.wait(80, told)
+    table.stop_waiting(80, told)
+    table.stop_waiting(80, told)
+    table[80] = 3
+    assert told.times == 0
+    assert table._waiting == {}
+
+
+def test_key_of_a_table_is_read_whole() -> None:
+    table = Table(key="eth_dst")
+    table["02:00:00:00:00:01"] = 5
+    assert Run(lambda packet: output(table[packet.eth_src]), KEY, 0).match == Match(eth_src="02:00:00:00:00:01")
+    pairs = Table({(1, 80): 3})
+    assert Run(lambda p: output(pairs[p.in_port, p.tcp_dst]), KEY, 0).match == Match(in_port=1, tcp_dst=80)
+
+
+def test_keys_are_values_of_the_field() -> None:
+    table = Table({"10.0.0.2": "two"}, key="ipv4_dst")
+    assert table[0x0A000002] == table["10.0.0.2"] == table[ipaddress.ip_address("10.0.0.2")] == "two"
+    with pytest.raises(ConfigError, match="ipv4_dst"):
+        table["nonsense"] = 1
+    with pytest.raises(KeyError, match=r"entry 10\.0\.0\.3 of a table"):
+        table["10.0.0.3"]
+    with pytest.raises(ConfigError, match="no field is called"):
+        Table(key="colour")
+
+
+def test_values_cannot_change_unseen() -> None:
+    with pytest.raises(ConfigError, match="must be hashable"):
+        Table({1: [2]})
+
+
+def test_value_that_was_read_of_a_packet_is_kept_as_a_number() -> None:
+    table = Table()
+
+    def policy(packet: Packet) -> Drop:
+        table[packet.eth_src] = packet.in_port
+        return drop
+
+    run = Run(policy, KEY, 0)
+    assert dict(table) == {0x020000000001: 1}
+    assert all(type(part) is int for entry in table.items() for part in entry)
+    assert run.match == Match(in_port=1, eth_src="02:00:00:00:00:01")
+    assert run.lasting
+
+
+def test_answer_from_what_it_has_changed_itself_holds_for_its_packet_alone() -> None:
+    table = Table({"packets": 0})
+
+    def count(_packet: Packet) -> tuple[Output, ...]:
+        table["packets"] += 1
+        return output(table["packets"])
+
+    assert [Run(count, KEY, 0).actions for _ in range(3)] == [output(1), output(2), output(3)]
+    assert not Run(count, KEY, 0).lasting
+    assert table["packets"] == 4
+
+
+# ---- the time
+
+TIMES: list[tuple[Policy, float | None, tuple[Output, ...]]] = [
+    (lambda packet: output(2 if now() >= 100.0 else 1), 10.0, output(1)),
+    (lambda packet: output(2 if now() < 100.0 else 1), 10.0, output(2)),
+    (lambda packet: output(2 if now() > 80.0 else 1), None, output(2)),
+    (lambda packet: output(2 if now() - 60 > 40.0 else 1), 10.0, output(1)),
+    (lambda packet: output(2 if now() + 5 <= 97.5 else 1), 2.5, output(2)),
+    (lambda packet: output(1 if now() < 100 and now() < 95 else 2), 5.0, output(1)),
+    (lambda packet: Decision(output(1 if now() < 100 else 2), idle_timeout_s=1, hard_timeout_s=4), 4.0, output(1)),
+    (lambda packet: Decision(output(1 if now() < 92 else 2), hard_timeout_s=4), 2.0, output(1)),
+]
+
+
+@pytest.mark.parametrize(("policy", "hard_timeout_s", "actions"), TIMES)
+def test_time_that_was_read_bounds_the_megaflow(
+    policy: Policy, hard_timeout_s: float | None, actions: tuple[Output, ...]
+) -> None:
+    run = Run(policy, KEY, 90.0)
+    assert run.lasting
+    assert run.rule(7) == run.rule(7)
+    assert (run.rule(7).hard_timeout_s, run.actions, run.rule(7).priority) == (hard_timeout_s, actions, 7)
+
+
+def test_exact_time_holds_for_its_packet_alone() -> None:
+    assert not Run(lambda packet: output(int(float(now())) % 2), KEY, 5.0).lasting
+    assert not Run(lambda packet: output(2 if now() >= 5.0001 else 1), KEY, 5.0).lasting
+    with pytest.raises(ConfigError, match="within a policy"):
+        now()
+
+
+# ---- answers
+
+NONSENSE: list[tuple[Any, str]] = [
+    (None, "returned nothing: return drop"),
+    (3, "is not an action"),
+    ("2", "is not an action"),
+    ([Output(1), 2], "is not an action"),
+    (Decision(None), "returned nothing"),  # type: ignore[arg-type]
+    ([Output(1)] * 65, "65"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), NONSENSE)
+def test_nonsense_is_refused(answer: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Run(lambda packet: answer, KEY, 0)
+
+
+def test_explanation_says_what_was_read_and_what_follows() -> None:
+    ports = Table({80: 2})
+    said = explain(lambda packet: output(ports[packet.tcp_dst]), KEY, 0, priority=3)
+    assert said.rule is not None
+    assert (said.match, said.actions, said.rule.priority) == (Match(tcp_dst=80), output(2), 3)
+    assert said.state == ("entry 80 of a table",)
+    assert "tcp_dst: value 0x50" in str(said)
+    assert "none: the answer holds for this packet alone" in str(explain(lambda p: output(int(float(now()))), KEY, 1))
