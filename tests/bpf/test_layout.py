@@ -127,8 +127,9 @@ def test_record_of_the_ring_is_as_compiled(probe: ObjectFile) -> None:
     begin = {name: members[name] for name in UPCALL_READ.split()}
     assert spread(members, UPCALL_READ, packed(layout.UPCALL.format)) == begin
     offset = layout.UpcallOffset
-    assert tuple(members[name].offset for name in ("userdata_length", "userdata", "offload", "packet")) == (
+    assert tuple(members[name].offset for name in ("userdata_length", "flow", "userdata", "offload", "packet")) == (
         offset.USERDATA_LENGTH,
+        offset.FLOW,
         offset.USERDATA,
         offset.OFFLOAD,
         offset.PACKET,

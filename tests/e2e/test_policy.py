@@ -12,7 +12,7 @@ import pytest
 
 from tests.datapaths import frame, is_test, require_sound
 from tests.lab import Host, wait_until
-from tests.reactive import finish, running
+from tests.reactive import running
 from vswitch import (
     Action,
     ConfigError,
@@ -117,7 +117,7 @@ def test_state_that_changes_within_a_batch_leaves_no_stale_megaflow(dp: Datapath
         wait_until(lambda: dp.stats().upcalls == 2, "two packets wait")
         hosts[2].send(frame(number=3))
         wait_until(lambda: dp.stats().upcalls == 3, "three packets wait")
-        finish(dp, dp._handler())
+        dp.run(timeout_s=0.3)
         hosts[0].send(frame(number=4))
         third.wait_for(2)
         second.settle()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Host, Lab, wait_until
-from tests.reactive import forward, is_udp, numbers_by_flow, running, udp_frame
+from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, running, udp_frame
 from vswitch import (
     ConfigError,
     Datapath,
@@ -266,6 +266,32 @@ def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> 
         assert hosts[0].curl(url) == content
     assert max(lengths) > 10_000
     assert len(dp.flows) == 0
+
+
+def test_a_flow_gets_into_the_kernel_although_its_port_floods(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """There are always packets of others before its own in the ring, and always one of its own behind these."""
+    upcalls, flood = dp.start_upcalls(), iter(range(2, 60000))
+
+    def answer(miss: Miss) -> tuple[Match, Output] | None:
+        return forward(miss) if miss.key.udp_src == 1001 else None
+
+    def fill(number: int) -> None:
+        hosts[0].send_many([udp_frame(1, number), *(udp_frame(next(flood), 0) for _ in range(300))])
+        wait_until(lambda: dp.ports.stats(1).rx_packets >= 301 * number + 301, "the packets come up")
+
+    with hosts[1].capturing(is_udp) as received:
+        fill(0)
+        for number in range(1, 8):
+            fill(number)
+            upcalls.handle(answer)
+        before = dp.stats().upcalls
+        hosts[0].send(udp_frame(1, 8))
+        received.wait_for(9)
+        assert dp.stats().upcalls == before, "its megaflow takes its packets"
+        finish(dp, answer)
+    assert numbers_by_flow(received) == {1: list(range(9))}
+    assert upcalls.stats.handled == 1 + 8 * 300
+    assert owed(dp, 1) == 0
 
 
 def test_a_port_that_floods_does_not_take_the_ring(lab: Lab) -> None:

@@ -14,6 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from struct import Struct
 from sys import getrefcount
 from time import monotonic_ns
 
@@ -39,6 +40,10 @@ BATCH = 256
 """Upcalls taken at a time: enough to make the cost of a system call small, few enough that a packet does not wait
 long."""
 
+HURRIES = 3
+"""How often the ring is looked through, after a batch, for packets of flows that could have their way in the kernel if
+nothing of them was left in the ring."""
+
 _RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
 _MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
 _HASH_SHIFT = 8 * SLOTS["dp_hash"].offset
@@ -48,6 +53,7 @@ _U32 = 0xFFFFFFFF
 _METADATA = sum(SLOTS[name].mask for name in ("recirc_id", "skb_mark", "dp_hash", "skb_priority")) | (
     ((1 << 48 * 8) - 1) << _TUNNEL_SHIFT
 )
+_FLOW = Struct("<I")
 _OFFLOAD_BYTES = UpcallOffset.PACKET - UpcallOffset.OFFLOAD
 
 
@@ -222,6 +228,8 @@ class Upcalls:
         self._rings = state.memory["port_rings"].view.cast("Q")
         self._alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
         self._records: deque[int] = deque()
+        self._later: deque[int] = deque()  # behind `_records`, read from the ring already
+        self._ahead: list[Miss] = []  # sent down before what is in `_later`, and not accounted for
         self._handled: list[Miss] = []
         self._recent = Recent()
         self._gates = Gates(flows, self._ring)
@@ -243,8 +251,9 @@ class Upcalls:
         self._finish()
         self._gates.give_up()
         self._ports.set_quota(0)
-        self.stats.dropped += len(self._records)
+        self.stats.dropped += len(self._records) + len(self._later)
         self._records.clear()
+        self._later.clear()
         self._ring.advance()
         self._discard_leftovers()
         self._ring.close()
@@ -254,7 +263,7 @@ class Upcalls:
     @property
     def busy(self) -> bool:
         """Whether there is something to do although no packet waits: call `misses` or `handle` again soon."""
-        return bool(self._records or self._gates)
+        return bool(self._records or self._later or self._gates)
 
     @property
     def in_batch(self) -> bool:
@@ -289,7 +298,7 @@ class Upcalls:
         """The packets of one batch that need an answer. Their answers are carried out at its end, or when the caller
         stops early; what it has not seen then comes with the next batch."""
         if not self._records:
-            self._records.extend(self._ring.records(BATCH))
+            self._take_batch()
         try:
             while self._records:
                 miss = Miss(self._view, self._records.popleft())
@@ -313,7 +322,7 @@ class Upcalls:
         # hot: as `misses`, without its generator
         records = self._records
         if not records:
-            records.extend(self._ring.records(BATCH))
+            self._take_batch()
         handled, recent, view = self._handled, self._recent, self._view
         count = len(records)
         try:
@@ -332,6 +341,15 @@ class Upcalls:
             self.stats.handled += len(handled) - saved
             self._finish()
         return count
+
+    def _take_batch(self) -> None:
+        if not self._later:
+            self._records.extend(self._ring.records(BATCH))
+        elif len(self._later) <= BATCH:
+            self._records.extend(self._later)
+            self._later.clear()
+        else:
+            self._records.extend(self._later.popleft() for _ in range(BATCH))
 
     def answer(self, miss: Miss, handler: Callable[[Miss], Answer]) -> None:
         """Let `handler` answer; what goes wrong with that costs this packet alone."""
@@ -393,9 +411,44 @@ class Upcalls:
             self._shaken = bool(self._records)  # which may follow rules that are answered anew
             self._account(handled)
             if not self._records:
-                self._ring.advance()
-                self._gates.open()
-                self._recent.age(self._ring.position, self._ring.producer)
+                done = self._ring.position_of(self._later[0]) if self._later else self._ring.position
+                self._ring.advance(done)
+                waiting = self._gates.open(done)
+                self._recent.age(done, self._ring.producer)
+                if not self._later:
+                    self._account(self._ahead)
+                    self._ahead.clear()
+                    if waiting:
+                        self._hurry(waiting)
+
+    def _hurry(self, waiting: list[int]) -> None:
+        """Send down what comes up behind the gates of these flows, whose first packets are through, before all else
+        that is in the ring. In its turn it would be followed by more as long as the ring is full of other packets, and
+        a flow whose megaflow stands would stay out of the kernel."""
+        for _ in range(HURRIES):
+            self._send_ahead(set(waiting))
+            waiting = self._gates.open_late(waiting)
+            if not waiting:
+                break
+        if not self._later:
+            self._ring.advance()
+            self._account(self._ahead)
+            self._ahead.clear()
+
+    def _send_ahead(self, flows: set[int]) -> None:
+        """Read all that is in the ring, and send down what is of these flows."""
+        held: list[Miss] = []
+        for offset in self._ring.records(self._ring.size):
+            (flow,) = _FLOW.unpack_from(self._view, offset + UpcallOffset.FLOW)
+            if flow in flows and self._gates.holds(flow, offset):
+                miss = Miss(self._view, offset)
+                miss.covered = True
+                held.append(miss)
+            else:
+                self._later.append(offset)
+        self.stats.saved += len(held)
+        self._send_down(held)
+        self._ahead += held
 
     def _install(self, handled: list[Miss]) -> None:
         rules = [miss.rule for miss in handled if miss.rule is not None]

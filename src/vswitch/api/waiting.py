@@ -90,7 +90,8 @@ class Gates:
     """Flows that were installed for packets that came up, and let no packet pass before those that still wait here.
 
     A gate may be opened when the ring has been read up to where it ended after the flow was installed: then all that
-    missed before are through; and those that came to the gate are counted, by the kernel and here.
+    missed before are through; and those that came to the gate are counted, by the kernel and here. Then the counts must
+    agree: nothing of the flow is left in the ring.
     """
 
     def __init__(self, flows: FlowTable, ring: RingBuffer) -> None:
@@ -144,18 +145,33 @@ class Gates:
         self._fresh, self._passed = [], {}
         self._closed.clear()
 
-    def open(self) -> None:
-        """Open what may be opened. Call it when all that was read from the ring has been sent down."""
-        position = self._ring.position
+    def open(self, position: int) -> list[int]:
+        """Open what may be opened, when all up to `position` of the ring has been sent down. Returns the slots of flows
+        that could be opened if there were not more of their packets in the ring, behind the gate."""
         ready: list[int] = []
         while self._closed and self._closed[0][0] <= position:
             ready += self._closed.popleft()[1]
-        waiting = self._flows.open_gates(ready, self._passed) if ready else []
-        if self._passed:
-            for slot in set(ready).difference(waiting):
-                self._passed.pop(slot, None)
+        waiting = self._try(ready) if ready else []
         if waiting or self._fresh:
             self._closed.append((self._ring.producer, waiting + self._fresh))
             self._fresh = []
         if self._gone:
             self._gone = {slot: end for slot, end in self._gone.items() if end > position}
+        return waiting
+
+    def open_late(self, slots: list[int]) -> list[int]:
+        """Open those that `open` returned, some more of whose packets have been sent down since; which are still
+        waiting."""
+        waiting = self._try(slots)
+        opened = set(slots).difference(waiting)
+        for _, held in self._closed:
+            held[:] = [slot for slot in held if slot not in opened]
+        return waiting
+
+    def _try(self, slots: list[int]) -> list[int]:
+        # hot: once per batch
+        waiting = self._flows.open_gates(slots, self._passed)
+        if self._passed:
+            for slot in set(slots).difference(waiting):
+                self._passed.pop(slot, None)
+        return waiting

@@ -103,6 +103,7 @@ class UpcallOffset:
     """Offsets within `struct upcall`, bytes."""
 
     USERDATA_LENGTH: Final = 7
+    FLOW: Final = 28
     USERDATA: Final = 32
     OFFLOAD: Final = 310
     PACKET: Final = 320

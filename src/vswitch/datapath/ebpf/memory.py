@@ -128,6 +128,11 @@ class RingBuffer:
         self._position = position
         return found
 
+    def position_of(self, offset: int) -> int:
+        """Where the record begins that `records` gave by this offset, if it has not been given back."""
+        consumer = self.consumer
+        return consumer + (offset - _HEADER_BYTES - consumer & self.size - 1)
+
     def advance(self, position: int | None = None) -> None:
         """Let the kernel overwrite what lies before `position` (by default all that was read)."""
         self._order()
