@@ -42,6 +42,7 @@ __all__ = [
     "command",
     "connect",
     "frame",
+    "interrupted_at",
     "is_test",
     "kernel_objects",
     "killed_at",
@@ -452,6 +453,25 @@ def killed_at(step: int, operation: Callable[[], object]) -> bool:
     _, status = os.waitpid(_fork(operation, _counting(die)), 0)
     assert status == 0 or os.WIFSIGNALED(status), "the operation itself failed"
     return status != 0
+
+
+def interrupted_at(step: int, operation: Callable[[], object]) -> bool:
+    """Does `operation` here; Ctrl-C ends it before the `step`th line of vswitch that it runs through. Whether it came
+    so far."""
+
+    def interrupt(reached: int) -> None:
+        if reached == step:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    sys.settrace(_counting(interrupt))
+    try:
+        operation()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
 
 
 def killed_later(seconds: float, operation: Callable[[], object]) -> None:

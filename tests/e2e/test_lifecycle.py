@@ -13,6 +13,7 @@ from tests.datapaths import (
     command,
     connect,
     frame,
+    interrupted_at,
     is_test,
     killed_at,
     killed_later,
@@ -231,6 +232,35 @@ def test_process_killed_in_the_middle_of_a_change(pinned: str, what: str, hosts:
 @pytest.mark.parametrize("what", CHANGES)
 def test_process_killed_anywhere_in_a_change(pinned: str, what: str, hosts: tuple[Host, Host, Host]) -> None:
     kill_while_changing(pinned, what, hosts, 30)
+
+
+# ---- Ctrl-C in the middle of a change, by a program that goes on
+
+
+@pytest.mark.parametrize("what", [what for what in CHANGES if "flow" in what or "transaction" in what])
+def test_program_interrupted_in_the_middle_of_a_change(what: str, pinned: str) -> None:
+    before, change = CHANGES[what]
+    chance = random.Random(what)
+    with Datapath.open(pinned) as dp:
+        reset(dp)
+        before(dp)
+        old = {flow.rule for flow in dp.flows}
+        steps = 16
+        while interrupted_at(steps, lambda: change(dp)):
+            reset(dp)
+            before(dp)
+            steps *= 2
+        new = {flow.rule for flow in dp.flows}
+        for _ in range(12):
+            reset(dp)
+            before(dp)
+            interrupted_at(chance.randrange(1, steps), lambda: change(dp))
+            require_sound(dp)
+            rules = {flow.rule for flow in dp.flows}
+            assert rules in (old, new) or what not in WHOLE_OR_NOT
+            assert old & new <= rules <= old | new
+            change_again(dp, what, new)
+            require_sound(dp)
 
 
 def kill_while_making(name: str, hosts: tuple[Host, Host, Host], kills: int) -> None:

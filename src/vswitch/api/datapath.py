@@ -55,9 +55,10 @@ class UnexpectedUpcallError(VswitchError):
 
 @dataclass(frozen=True, slots=True)
 class DatapathStats:
-    """Since the datapath was made: lookups that `hit` (of these `cache_hits` by the cache), packets that `missed`, of
-    these sent up (`upcalls`) or `lost`; `masks_tried`: index probes of those that the cache did not have. `flows` and
-    `masks` now."""
+    """Since the datapath was made: lookups that `hit` (of these `cache_hits` by the cache) and that `missed`; packets
+    that were sent up (`upcalls`) or `lost` on the way, be it that they missed, that they hit a megaflow which lets none
+    pass before those that came up first, or that an action sent them; `masks_tried`: index probes of lookups that the
+    cache did not have. `flows` and `masks` now."""
 
     hit: int
     missed: int

@@ -17,12 +17,14 @@ Invariants
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec, TypeVar
 
 from vswitch.base.errors import ConfigError, ExistsError, LimitError, NotFoundError, TableFullError, VswitchError
 from vswitch.datapath.ebpf.bpf_syscall import wait_for_programs
@@ -47,6 +49,9 @@ from vswitch.model.megaflow import FlowStats, Megaflow, Rule
 from vswitch.model.overlap import OverlapIndex
 
 __all__ = ["FlowTable"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _TRIES = 10
 """How often a reader looks again at what the controlling process has changed just then."""
@@ -77,6 +82,23 @@ class _Mask:
     flows: int = 0
 
 
+def _whole(change: Callable[Concatenate[FlowTable, _P], _R]) -> Callable[Concatenate[FlowTable, _P], _R]:
+    """A change that Ctrl-C, or what else a signal's handler raises, may end anywhere: it is then finished or undone as
+    if this process had been killed, and another had taken up what it left."""
+
+    @functools.wraps(change)
+    def changing(table: FlowTable, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return change(table, *args, **kwargs)
+        except Exception:  # undone by the change itself
+            raise
+        except BaseException:
+            table._take_up()
+            raise
+
+    return changing
+
+
 class FlowTable:
     """The megaflows of one datapath. What changes them needs the lock of `state`."""
 
@@ -91,6 +113,12 @@ class FlowTable:
         self._words = state.words
         self._stage = state.words[DATAPATH.STAGE_ID // 4 : DATAPATH.STAGE_ID // 4 + STAGE]
         self._results = state.words[DATAPATH.STAGE_RESULT // 4 : DATAPATH.STAGE_RESULT // 4 + STAGE]
+        self._take_up()
+
+    # ---- taking up what is there
+
+    def _take_up(self) -> None:
+        """Read the books from what is in the kernel."""
         self._masks: dict[tuple[int, int], _Mask] = {}
         self._masks_by_id: dict[int, _Mask] = {}
         self._free: list[int] = []
@@ -100,12 +128,10 @@ class FlowTable:
         self._reused = False  # slots were given back since the last new seed
         self._unsettled = 0  # versions since the last grace period
         self._timed = 0  # flows that have a timeout
-        self.arena = Arena(state.memory["ops"].view)
+        self.arena = Arena(self._state.memory["ops"].view)
         self._read_masks()
-        if controlled:
+        if self._controlled:
             self._adopt()
-
-    # ---- taking up what is there
 
     def _read_masks(self) -> None:
         """Masks and priorities of the current view. A mask's priority is kept in its `pad`, for this purpose."""
@@ -230,6 +256,7 @@ class FlowTable:
         """BusyError on a datapath that was opened for reading."""
         self._state.need_control("changing megaflows")
 
+    @_whole
     def apply(
         self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False, gated: bool = False
     ) -> list[int]:
@@ -477,6 +504,7 @@ class FlowTable:
             if not keep_numbers:
                 self._free_masks.append(entry.id)
 
+    @_whole
     def modify(self, slot: int, rule: Rule) -> None:
         """Other actions and timeouts for the flow in `slot`; its statistics go on."""
         self.need_control()
