@@ -7,13 +7,12 @@ from the answer. A question that needs all of a number (`int`, `hash`, arithmeti
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from typing import Self
 
 from vswitch.base.errors import ConfigError
-from vswitch.fields import FIELDS, Field
-from vswitch.model.match import FieldValue, Key, field_value, field_value_and_mask
-from vswitch.policy.trace import Trace
+from vswitch.fields import Field
+from vswitch.model.match import FieldValue, field_value, field_value_and_mask
+from vswitch.policy.trace import VIEWS, Trace, View
 
 __all__ = ["Packet", "Reading"]
 
@@ -30,11 +29,11 @@ class Reading:
     `present` first.
     """
 
-    __slots__ = ("_field", "_mask", "_trace", "present")
+    __slots__ = ("_mask", "_trace", "_view", "present")
 
-    def __init__(self, trace: Trace, field: Field, mask: int, present: bool) -> None:
+    def __init__(self, trace: Trace, view: View, mask: int, present: bool) -> None:
         self._trace = trace
-        self._field = field
+        self._view = view
         self._mask = mask
         self.present = present
 
@@ -45,11 +44,11 @@ class Reading:
         if not self.present:
             return False
         if type(other) is int:
-            return self._trace.is_equal(self._field, self._mask, other)
+            return self._trace.is_equal(self._view, self._mask, other)
         if isinstance(other, Reading):
-            return other.present and self._trace.is_equal(self._field, self._mask, int(other))
+            return other.present and self._trace.is_equal(self._view, self._mask, int(other))
         number = self._number(other)
-        return number is not None and self._trace.is_equal(self._field, self._mask, number)
+        return number is not None and self._trace.is_equal(self._view, self._mask, number)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -67,7 +66,7 @@ class Reading:
         return self.present and self._is_comparable(other) and not self._is_below(other, 0)
 
     def __bool__(self) -> bool:
-        return self.present and not self._trace.is_equal(self._field, self._mask, 0)
+        return self.present and not self._trace.is_equal(self._view, self._mask, 0)
 
     def within(self, *networks: str | Network) -> bool:
         """Whether the address is in one of these, written as `ipaddress` objects, "10.0.0.0/8" or
@@ -80,13 +79,13 @@ class Reading:
 
     def __and__(self, mask: int) -> Self:
         """These bits of it alone. Bits that the field does not have are zero."""
-        return type(self)(self._trace, self._field, self._mask & mask, self.present)
+        return type(self)(self._trace, self._view, self._mask & mask, self.present)
 
     __rand__ = __and__
 
     def _is_within(self, network: str | Network) -> bool:
-        value, mask = _network(self._field, network)
-        return value & ~self._mask == 0 and self._trace.is_equal(self._field, self._mask & mask, value)
+        value, mask = _network(self._view.field, network)
+        return value & ~self._mask == 0 and self._trace.is_equal(self._view, self._mask & mask, value)
 
     def _is_comparable(self, other: object) -> bool:
         return not isinstance(other, Reading) or other.present
@@ -97,27 +96,27 @@ class Reading:
             return False
         number = int(other) if isinstance(other, Reading) else self._number(other)
         if number is None:
-            raise TypeError(f"{self._field.name} does not compare with {other!r}")
+            raise TypeError(f"{self._view.field.name} does not compare with {other!r}")
         bound = number + offset
-        trace, field, mask = self._trace, self._field, self._mask
-        below = trace.peek(field, mask) < bound
-        trace.settle(field, mask, 0 if below else bound, bound if below else mask + 1)
+        trace, view, mask = self._trace, self._view, self._mask
+        below = trace.peek(view, mask) < bound
+        trace.settle(view, mask, 0 if below else bound, bound if below else mask + 1)
         return below
 
     def _number(self, other: object) -> int | None:
         """What the other side of a comparison is as a number; None if it is nothing that this field could be."""
         if isinstance(other, int):
             return int(other)
-        if not isinstance(other, str | Address) or _is_of_other_version(self._field, other):
+        if not isinstance(other, str | Address) or _is_of_other_version(self._view.field, other):
             return None
-        return field_value(self._field, other)
+        return field_value(self._view.field, other)
 
     # ---- questions that read all of it
 
     def __int__(self) -> int:
         if not self.present:
-            raise TypeError(f"the packet has no {self._field.name}: ask `.present` before you use its value")
-        return self._trace.bits(self._field, self._mask)
+            raise TypeError(f"the packet has no {self._view.field.name}: ask `.present` before you use its value")
+        return self._trace.bits(self._view, self._mask)
 
     __index__ = __int__
 
@@ -125,10 +124,10 @@ class Reading:
         return hash(int(self)) if self.present else hash(None)
 
     def __str__(self) -> str:
-        return self._field.format(int(self)) if self.present else "-"
+        return self._view.field.format(int(self)) if self.present else "-"
 
     def __repr__(self) -> str:
-        return f"<{self._field.name} {self}>"
+        return f"<{self._view.field.name} {self}>"
 
     def __add__(self, other: int | Reading) -> int:
         return int(self) + int(other)
@@ -177,7 +176,7 @@ class Reading:
         """4 or 6 for an IP address; 0 for every other field, and without the header."""
         if not self.present:
             return 0
-        return {"ipv4": 4, "ipv6": 6}.get(self._field.kind.name, 0)
+        return {"ipv4": 4, "ipv6": 6}.get(self._view.field.kind.name, 0)
 
     @property
     def _version(self) -> int:
@@ -214,32 +213,34 @@ class Packet:
         self._trace = trace
 
     def __getattr__(self, name: str) -> Reading:
-        field = FIELDS.get(name)
-        if field is None:
-            if name not in _EITHER:
-                raise AttributeError(f"a packet has no field {name!r} (docs/fields.md lists them)")
-            four, six = _EITHER[name]
-            field = four if self._trace.has(four) else six
-        return Reading(self._trace, field, field.max, not field.prerequisites or self._trace.has(field))
+        raise AttributeError(f"a packet has no field {name!r} (docs/fields.md lists them)")
 
     def has(self, name: str) -> bool:
         """Whether it has the header that this field is part of. ConfigError: there is no such field."""
-        if name not in FIELDS and name not in _EITHER:
+        if name not in VIEWS and name not in _EITHER:
             raise ConfigError(f"no field is called {name!r} (docs/fields.md lists them)")
         reading: Reading = getattr(self, name)
         return reading.present
 
-    def exact(self, names: Iterable[str]) -> Key:
-        """Reads all of these fields; a key with them alone, the same for packets that agree in them."""
-        value = 0
-        for name in names:
-            reading = getattr(self, name)
-            if reading.present:
-                value |= reading._field.place(int(reading))
-        return Key(value)
+
+_EITHER = {"ip_src": ("ipv4_src", "ipv6_src"), "ip_dst": ("ipv4_dst", "ipv6_dst")}
 
 
-_EITHER = {
-    "ip_src": (FIELDS["ipv4_src"], FIELDS["ipv6_src"]),
-    "ip_dst": (FIELDS["ipv4_dst"], FIELDS["ipv6_dst"]),
-}
+def _attribute(view: View) -> property:
+    if not view.needs:
+        return property(lambda packet: Reading(packet._trace, view, view.max, True), doc=view.field.doc)
+    return property(lambda packet: Reading(packet._trace, view, view.max, packet._trace.has(view)), doc=view.field.doc)
+
+
+def _attribute_of_either(four: str, six: str) -> property:
+    def get(packet: Packet) -> Reading:
+        reading: Reading = getattr(packet, four)
+        return reading if reading.present else getattr(packet, six)
+
+    return property(get, doc=f"{four} or {six}")
+
+
+for _name, _view in VIEWS.items():
+    setattr(Packet, _name, _attribute(_view))
+for _name, _pair in _EITHER.items():
+    setattr(Packet, _name, _attribute_of_either(*_pair))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from vswitch.base.errors import ConfigError
@@ -83,7 +84,13 @@ drop = Drop()
 
 def output(*ports: int) -> tuple[Output, ...]:
     """Send the packet out of these ports, in this order."""
-    return tuple(Output(port if type(port) is int else int(port)) for port in ports)
+    return _outputs(ports if set(map(type, ports)) == {int} else tuple(map(int, ports)))
+
+
+@lru_cache(4096)
+def _outputs(ports: tuple[int, ...]) -> tuple[Output, ...]:
+    """The same object for the same ports: what has been checked once need not be again."""
+    return tuple(Output(port) for port in ports)
 
 
 def _checked(answer: Any) -> tuple[Action, ...]:

@@ -11,11 +11,48 @@ Invariant: an answer is a function of the bits that are known when it is given.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
-from vswitch.fields import FIELDS, SLOTS, Field
+from vswitch.fields import FIELDS, KEY_BYTES, SLOTS, Field
 from vswitch.model.match import Key, Match
 
-__all__ = ["Trace"]
+__all__ = ["VIEWS", "Trace", "View"]
+
+
+class View:
+    """A field, with at hand what a trace needs of it: where its slot lies, and what a packet that has it meets."""
+
+    __slots__ = ("begin", "end", "field", "max", "needs", "order", "shift", "slot")
+
+    def __init__(self, field: Field, needs: tuple[tuple[View, tuple[int, ...]], ...]) -> None:
+        slot = field.slot
+        self.field = field
+        self.slot = slot.name
+        self.begin, self.end = slot.offset, slot.offset + slot.size
+        self.order: Literal["big", "little"] = "big" if slot.wire else "little"
+        self.shift = field.shift
+        self.max = field.max
+        self.needs = needs
+
+
+def _views() -> dict[str, View]:
+    views: dict[str, View] = {}
+    needs: dict[tuple[tuple[str, tuple[int, ...]], ...], tuple[tuple[View, tuple[int, ...]], ...]] = {}
+
+    def view(field: Field) -> View:
+        if field.name not in views:
+            if field.prerequisites not in needs:
+                needs[field.prerequisites] = tuple((view(FIELDS[need]), of) for need, of in field.prerequisites)
+            views[field.name] = View(field, needs[field.prerequisites])
+        return views[field.name]
+
+    for field in FIELDS.values():
+        view(field)
+    return views
+
+
+VIEWS = _views()
+"""All fields. Those that need the same have the same `needs`."""
 
 
 @lru_cache(4096)
@@ -27,16 +64,19 @@ def _placed(slot: str, mask: int) -> int:
 class Trace:
     """The packet with this key, and which bits of it are known.
 
-    Numbers are those of slots, in which a field is `bits` bits from `shift` on. They become bits of the key, whose
-    bytes are in network order, when all has been read.
+    Numbers are those of slots, in which a field is its bits from `shift` on. They become bits of the key, whose bytes
+    are in network order, when all has been read.
     """
 
-    __slots__ = ("_known", "_values", "key")
+    __slots__ = ("_bytes", "_has", "_known", "_values", "key")
 
     def __init__(self, key: Key) -> None:
+        # hot, as all here: once per upcall, and for each question
         self.key = key
+        self._bytes = key.value.to_bytes(KEY_BYTES, "little")
         self._known: dict[str, int] = {}
         self._values: dict[str, int] = {}
+        self._has: dict[int, bool] = {}
 
     @property
     def match(self) -> Match:
@@ -46,62 +86,59 @@ class Trace:
             mask |= _placed(slot, bits)
         return Match.from_ints(self.key.value, mask)
 
-    def _slot_value(self, field: Field) -> int:
-        # hot: for each question
-        slot = field.slot
-        value = self._values.get(slot.name)
+    def peek(self, view: View, mask: int) -> int:
+        """The value of these bits, which stay unknown: an answer must not follow from it unless `settle` says so."""
+        value = self._values.get(view.slot)
         if value is None:
-            value = self._values[slot.name] = slot.take(self.key.value)
-        return value
+            value = self._values[view.slot] = int.from_bytes(self._bytes[view.begin : view.end], view.order)
+        return value >> view.shift & mask
 
-    def value(self, field: Field) -> int:
-        """The value of a field, all of which is known from now on."""
-        return self.bits(field, field.max)
-
-    def bits(self, field: Field, mask: int) -> int:
+    def bits(self, view: View, mask: int) -> int:
         """The value of those bits of a field that are in `mask`, all of which are known from now on."""
-        name = field.slot.name
-        self._known[name] = self._known.get(name, 0) | mask << field.shift
-        return self._slot_value(field) >> field.shift & mask
+        self._known[view.slot] = self._known.get(view.slot, 0) | mask << view.shift
+        return self.peek(view, mask)
 
-    def is_equal(self, field: Field, mask: int, other: int) -> bool:
+    def is_equal(self, view: View, mask: int, other: int) -> bool:
         """Whether the bits in `mask` are `other`: if not, known from the top to the first bit that differs."""
         if other & ~mask:
             return False  # whatever the packet
-        value = self._slot_value(field) >> field.shift & mask
-        known = self._known.get(field.slot.name, 0) >> field.shift
-        differs = value ^ other
-        if differs & known:
-            return False
-        read = mask & -1 << differs.bit_length() - 1 if differs else mask
-        self._known[field.slot.name] = self._known.get(field.slot.name, 0) | read << field.shift
-        return not differs
+        known = self._known.get(view.slot, 0)
+        differs = self.peek(view, mask) ^ other
+        if not differs:
+            self._known[view.slot] = known | mask << view.shift
+            return True
+        if not differs & known >> view.shift:
+            self._known[view.slot] = known | (mask & -1 << differs.bit_length() - 1) << view.shift
+        return False
 
-    def settle(self, field: Field, mask: int, begin: int, end: int) -> None:
+    def settle(self, view: View, mask: int, begin: int, end: int) -> None:
         """Make it certain that the bits in `mask` are a number in begin..end - 1, which they are: known from the top
         until every number that begins so is between the two."""
-        name = field.slot.name
-        value = self._slot_value(field) >> field.shift & mask
-        known = self._known.get(name, 0) >> field.shift & mask
-        least = value & known
-        if begin <= least and least | mask & ~known < end:
+        value = self.peek(view, mask)
+        known = self._known.get(view.slot, 0)
+        least = value & known >> view.shift
+        if begin <= least and least | mask & ~(known >> view.shift) < end:
             return
         level = mask.bit_length()  # bits below it need not be known
         if begin > 0:
             level = min(level, (value ^ begin - 1).bit_length() - 1)
         if end <= mask:
             level = min(level, (value ^ end).bit_length() - 1)
-        self._known[name] = self._known.get(name, 0) | (mask & -1 << level) << field.shift
+        self._known[view.slot] = known | (mask & -1 << level) << view.shift
 
-    def peek(self, field: Field, mask: int) -> int:
-        """The value of these bits, which stay unknown: an answer must not follow from it unless `settle` says so."""
-        return self._slot_value(field) >> field.shift & mask
-
-    def has(self, field: Field) -> bool:
+    def has(self, view: View) -> bool:
         """Whether the packet has the header that a field is part of. That a packet with ip_proto 6 is one of IP is not
         asked: no other has one."""
-        for need, allowed in field.prerequisites:
-            needed = FIELDS[need]
-            if not any(self.is_equal(needed, needed.max, each) for each in allowed):
+        found = self._has.get(id(view.needs))
+        if found is None:
+            found = self._has[id(view.needs)] = self._meets(view.needs)
+        return found
+
+    def _meets(self, needs: tuple[tuple[View, tuple[int, ...]], ...]) -> bool:
+        for need, allowed in needs:
+            for each in allowed:
+                if self.is_equal(need, need.max, each):
+                    break
+            else:
                 return False
         return True
