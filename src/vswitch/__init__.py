@@ -57,6 +57,7 @@ __all__ = [
     "MeterInfo",
     "Meters",
     "Miss",
+    "Networks",
     "NotFoundError",
     "Offload",
     "Options",

@@ -507,7 +507,9 @@ class Datapath:
         finally:
             self._stop = False
 
-    async def serve(self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None) -> None:
+    async def serve(
+        self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None, *, strict: bool = False
+    ) -> None:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
         Packets that come while one is being looked at wait in the ring, in order."""
         upcalls = await self._begin_async_loop()
@@ -515,6 +517,8 @@ class Datapath:
         try:
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
+                    if strict and miss.reason is UpcallReason.MISS:
+                        _refuse(miss)
                     try:
                         answer = handler(miss)
                         if isinstance(answer, Awaitable):

@@ -83,6 +83,21 @@ class Reading:
 
     __rand__ = __and__
 
+    # ---- for tables that know where a number lies among theirs
+
+    @property
+    def bits(self) -> int:
+        """The width of the field."""
+        return self._view.field.bits
+
+    def peek(self) -> int:
+        """The value, which is not read thereby: `settle` what follows from it."""
+        return self._trace.peek(self._view, self._mask)
+
+    def settle(self, begin: int, end: int) -> tuple[int, int]:
+        """Read that it is in begin..end - 1, which it is. The least and the most that it can be."""
+        return self._trace.settle(self._view, self._mask, begin, end)
+
     def _is_within(self, network: str | Network) -> bool:
         value, mask = _network(self._view.field, network)
         return value & ~self._mask == 0 and self._trace.is_equal(self._view, self._mask & mask, value)

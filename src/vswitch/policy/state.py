@@ -17,7 +17,7 @@ from vswitch.model.match import field_value
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, current_run
 
-__all__ = ["Table"]
+__all__ = ["Table", "frozen"]
 
 
 _ALL = object()
@@ -81,7 +81,7 @@ class Table(MutableMapping[Any, Any]):
     # ---- changing
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        plain, value = self._plain(key), _frozen(value)
+        plain, value = self._plain(key), frozen(value)
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
             return
@@ -136,7 +136,8 @@ class Table(MutableMapping[Any, Any]):
         return key  # type: ignore[no-any-return]
 
 
-def _frozen(value: Any) -> Hashable:
+def frozen(value: Any) -> Hashable:
+    """A value that cannot change unseen. ConfigError if this one could."""
     if isinstance(value, Reading):
         return int(value) if value.present else None
     try:

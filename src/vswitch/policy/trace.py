@@ -111,20 +111,23 @@ class Trace:
             self._known[view.slot] = known | (mask & -1 << differs.bit_length() - 1) << view.shift
         return False
 
-    def settle(self, view: View, mask: int, begin: int, end: int) -> None:
+    def settle(self, view: View, mask: int, begin: int, end: int) -> tuple[int, int]:
         """Make it certain that the bits in `mask` are a number in begin..end - 1, which they are: known from the top
-        until every number that begins so is between the two."""
+        until every number that begins so is between the two. The least and the most that they can be."""
         value = self.peek(view, mask)
-        known = self._known.get(view.slot, 0)
-        least = value & known >> view.shift
-        if begin <= least and least | mask & ~(known >> view.shift) < end:
-            return
+        before = self._known.get(view.slot, 0)
+        known = before >> view.shift & mask
+        least, most = value & known, value & known | mask & ~known
+        if begin <= least and most < end:
+            return least, most
         level = mask.bit_length()  # bits below it need not be known
         if begin > 0:
             level = min(level, (value ^ begin - 1).bit_length() - 1)
         if end <= mask:
             level = min(level, (value ^ end).bit_length() - 1)
-        self._known[view.slot] = known | (mask & -1 << level) << view.shift
+        known |= mask & -1 << level
+        self._known[view.slot] = before | known << view.shift
+        return value & known, value & known | mask & ~known
 
     def has(self, view: View) -> bool:
         """Whether the packet has the header that a field is part of. That a packet with ip_proto 6 is one of IP is not

@@ -94,7 +94,8 @@ def _remarks(port: Port, more: bool) -> str:
 def _counters(stats: PortStats) -> Iterator[str]:
     dropped = sum(stats.drops.values())
     yield f"    RX packets:{stats.rx_packets} errors:{stats.rx_errors} dropped:{dropped} bytes:{stats.rx_bytes}"
-    yield f"    TX packets:{stats.tx_packets} errors:{stats.tx_errors} bytes:{stats.tx_bytes}"
+    sent = f"packets:{stats.tx_packets} errors:{stats.tx_errors} dropped:{stats.tx_dropped} bytes:{stats.tx_bytes}"
+    yield f"    TX {sent}"
     yield f"    upcalls:{stats.upcalls} lost:{stats.lost}"
     if stats.drops:
         yield f"    drops: {' '.join(f'{reason}:{count}' for reason, count in stats.drops.items())}"

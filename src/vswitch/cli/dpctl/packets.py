@@ -22,7 +22,7 @@ __all__ = ["execute", "key_text", "monitor"]
 def monitor(arguments: Namespace) -> None:
     """Every packet that comes up, until there were enough of them, the time is over, or the user stops it."""
     for name, value in (("count", arguments.count), ("timeout", arguments.timeout)):
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:  # nor a number that is none
             raise UsageError(f"{name} {value!r} is not above 0")
     with controlling(arguments.dp) as datapath, _stopped_by_signals():
         names = names_for(datapath, arguments)

@@ -1,0 +1,313 @@
+"""Tables of networks, in which a policy looks addresses up by the longest prefix.
+
+The networks of one width (IPv4, IPv6, or the values of a field) part all numbers into segments, each with the longest
+prefix that covers it. A lookup finds the segment of a number and reads as many of its upper bits as it takes to be sure
+of that segment. So the answer "in none of these" is one megaflow for a whole block of addresses, whatever the number of
+networks.
+
+Invariants
+  - Neighbouring segments have different owners.
+  - Who waits is told of a change of any segment that has a number of those that its megaflow takes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields import FIELDS, Field, field
+from vswitch.model.match import field_value_and_mask
+from vswitch.policy.packet import Reading
+from vswitch.policy.run import Waiting, current_run
+from vswitch.policy.state import frozen
+
+__all__ = ["Networks"]
+
+Prefix = tuple[int, int]
+"""First number and length."""
+
+
+class _Segments:
+    """Numbers of so many bits, parted among prefixes."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.starts = [0]
+        self.owners: list[Prefix | None] = [None]
+        self.prefixes: set[Prefix] = set()
+        self.lengths: dict[int, int] = {}
+
+    def find(self, number: int) -> tuple[Prefix | None, int, int]:
+        """The longest prefix that covers the number, and the segment around it: its first number and the next one's."""
+        # hot: once per lookup
+        at = bisect_right(self.starts, number) - 1
+        end = self.starts[at + 1] if at + 1 < len(self.starts) else 1 << self.bits
+        return self.owners[at], self.starts[at], end
+
+    def add(self, prefix: Prefix) -> None:
+        """A prefix that is not there."""
+        self.prefixes.add(prefix)
+        self.lengths[prefix[1]] = self.lengths.get(prefix[1], 0) + 1
+        first, last = self._cut(prefix)
+        for at in range(first, last):
+            owner = self.owners[at]
+            if owner is None or owner[1] < prefix[1]:
+                self.owners[at] = prefix
+        self._join(first, last)
+
+    def remove(self, prefix: Prefix) -> None:
+        """One that is there: what it had belongs to the next shorter one again."""
+        self.prefixes.discard(prefix)
+        self.lengths[prefix[1]] -= 1
+        if not self.lengths[prefix[1]]:
+            del self.lengths[prefix[1]]
+        parent = self._covering(prefix)
+        first, last = self._cut(prefix)
+        for at in range(first, last):
+            if self.owners[at] == prefix:
+                self.owners[at] = parent
+        self._join(first, last)
+
+    def _covering(self, prefix: Prefix) -> Prefix | None:
+        for length in sorted(self.lengths, reverse=True):
+            shorter = (prefix[0] & -1 << self.bits - length, length)
+            if length < prefix[1] and shorter in self.prefixes:
+                return shorter
+        return None
+
+    def _cut(self, prefix: Prefix) -> tuple[int, int]:
+        """Make a prefix begin and end where segments do; the places of the segments within."""
+        begin = prefix[0]
+        return self._cut_at(begin), self._cut_at(begin + (1 << self.bits - prefix[1]))
+
+    def _cut_at(self, number: int) -> int:
+        at = bisect_left(self.starts, number)
+        if number < 1 << self.bits and (at == len(self.starts) or self.starts[at] != number):
+            self.starts.insert(at, number)
+            self.owners.insert(at, self.owners[at - 1])
+        return at
+
+    def _join(self, first: int, last: int) -> None:
+        """Make one of neighbours with one owner, from the segment before `first` to that at `last`."""
+        first, last = max(first - 1, 0), min(last, len(self.starts) - 1)
+        starts, owners = [self.starts[first]], [self.owners[first]]
+        for at in range(first + 1, last + 1):
+            if self.owners[at] != owners[-1]:
+                starts.append(self.starts[at])
+                owners.append(self.owners[at])
+        self.starts[first : last + 1] = starts
+        self.owners[first : last + 1] = owners
+
+
+class _Ranges:
+    """Who waits for which numbers (`least` to `most`), found by the numbers that change."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, int], dict[Waiting, None]] = {}
+        self._by_size: dict[int, list[tuple[int, int]]] = {}  # of (most - least).bit_length(), sorted
+
+    def add(self, of: tuple[int, int], waiting: Waiting) -> None:
+        if of not in self._waiting:
+            insort(self._by_size.setdefault((of[1] - of[0]).bit_length(), []), of)
+        self._waiting.setdefault(of, {})[waiting] = None
+
+    def discard(self, of: tuple[int, int], waiting: Waiting) -> None:
+        there = self._waiting.get(of, {})
+        there.pop(waiting, None)
+        if of in self._waiting and not there:
+            self._drop(of)
+
+    def take(self, begin: int, end: int) -> list[Waiting]:
+        """Who waits for one of the numbers begin..end - 1, and waits no more."""
+        found: list[Waiting] = []
+        for size, ranges in list(self._by_size.items()):
+            first = bisect_left(ranges, (begin - (1 << size), 0))
+            touched = [of for of in ranges[first : bisect_left(ranges, (end, 0))] if of[1] >= begin]
+            for of in touched:
+                found += self._waiting[of]
+                self._drop(of)
+        return found
+
+    def _drop(self, of: tuple[int, int]) -> None:
+        del self._waiting[of]
+        size = (of[1] - of[0]).bit_length()
+        ranges = self._by_size[size]
+        del ranges[bisect_left(ranges, of)]
+        if not ranges:
+            del self._by_size[size]
+
+
+class Networks(MutableMapping[Any, Any]):
+    """A table whose keys are networks, and in which an address finds the longest prefix that it is in.
+
+    Keys are written "10.0.0.0/8", "2001:db8::/32", "10.0.0.1", or as `ipaddress` objects, IPv4 and IPv6 side by side;
+    with `key`, the name of a field, as that field's values, or as values and masks. `lookup` of a packet's field, and
+    `packet.ip_src in networks`, read no more of it than the answer needs; what is then changed elsewhere withdraws
+    nothing. Values must be hashable.
+
+    ConfigError: a key that is no network, a value that is not hashable.
+    """
+
+    def __init__(self, entries: Mapping[Any, Any] | Iterable[Any] = (), /, *, key: str | None = None) -> None:
+        """`entries`: networks with values, or networks alone."""
+        self._field: Field | None = None if key is None else field(key)
+        self._entries: dict[tuple[int, Prefix], Hashable] = {}
+        self._segments: dict[int, _Segments] = {}
+        self._ranges: dict[int, _Ranges] = {}
+        self._whole: dict[Waiting, None] = {}
+        if isinstance(entries, Mapping):
+            self.update(entries)
+        else:
+            self.update((each, True) for each in entries)
+
+    # ---- looking up
+
+    def lookup(self, number: Reading | Any, default: Any = None) -> Any:
+        """The value of the longest prefix that this address is in; `default` if there is none, or no address."""
+        # hot: once per upcall
+        if isinstance(number, Reading):
+            if not number.present:
+                return default
+            bits = number.bits
+            segments = self._of(bits)
+            owner, begin, end = segments.find(number.peek())
+            part = (bits, *number.settle(begin, end))
+            run = current_run()
+            if run is not None:
+                run.reads.append((self, part))
+        else:
+            bits, (first, length) = self._prefix(number)
+            if length != bits:
+                raise ConfigError(f"{number} is a network, not an address")
+            owner, _, _ = self._of(bits).find(first)
+        return default if owner is None else self._entries[bits, owner]
+
+    def __getitem__(self, key: Any) -> Any:
+        """Of a packet's field as `lookup`, with KeyError; of a network its own value."""
+        missing = object()
+        if isinstance(key, Reading):
+            value = self.lookup(key, missing)
+        else:
+            self._note_all()
+            value = self._entries.get(self._prefix(key), missing)
+        if value is missing:
+            raise KeyError(str(key))
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, Reading):
+            missing = object()
+            return self.lookup(key, missing) is not missing
+        self._note_all()
+        return self._prefix(key) in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self._note_all()
+        return iter([self._format(*entry) for entry in self._entries])
+
+    def __len__(self) -> int:
+        self._note_all()
+        return len(self._entries)
+
+    def describe(self, part: Hashable) -> str:
+        """What was read, for people."""
+        if not isinstance(part, tuple):
+            return "a table of networks, all of it"
+        bits, least, most = part
+        return f"the networks of {self._number(bits, least)} to {self._number(bits, most)}"
+
+    # ---- changing
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        bits, prefix = self._prefix(key)
+        value = frozen(value)
+        if (bits, prefix) in self._entries:
+            if self._entries[bits, prefix] == value:
+                return
+            self._entries[bits, prefix] = value
+        else:
+            self._of(bits).add(prefix)
+            self._entries[bits, prefix] = value
+        self._changed(bits, prefix)
+
+    def __delitem__(self, key: Any) -> None:
+        bits, prefix = self._prefix(key)
+        if (bits, prefix) not in self._entries:
+            raise KeyError(str(key))
+        del self._entries[bits, prefix]
+        self._of(bits).remove(prefix)
+        self._changed(bits, prefix)
+
+    def _changed(self, bits: int, prefix: Prefix) -> None:
+        begin, end = prefix[0], prefix[0] + (1 << bits - prefix[1])
+        run = current_run()
+        if run is not None and any(
+            source is self and self._touches(part, bits, begin, end) for source, part in run.reads
+        ):
+            run.lasting = False
+        told = self._ranges[bits].take(begin, end) if bits in self._ranges else []
+        told += self._whole
+        self._whole.clear()
+        for waiting in told:
+            waiting.withdraw()
+
+    @staticmethod
+    def _touches(part: Hashable, bits: int, begin: int, end: int) -> bool:
+        return not isinstance(part, tuple) or (part[0] == bits and part[1] < end and part[2] >= begin)
+
+    # ---- who waits
+
+    def wait(self, part: Hashable, waiting: Waiting) -> None:
+        """Tell `waiting` when this part changes."""
+        if isinstance(part, tuple):
+            bits, least, most = part
+            self._ranges.setdefault(bits, _Ranges()).add((least, most), waiting)
+        else:
+            self._whole[waiting] = None
+
+    def stop_waiting(self, part: Hashable, waiting: Waiting) -> None:
+        """Its megaflow is gone."""
+        if isinstance(part, tuple):
+            bits, least, most = part
+            if bits in self._ranges:
+                self._ranges[bits].discard((least, most), waiting)
+        else:
+            self._whole.pop(waiting, None)
+
+    def _note_all(self) -> None:
+        run = current_run()
+        if run is not None:
+            run.reads.append((self, "all"))
+
+    # ---- how networks are written
+
+    def _of(self, bits: int) -> _Segments:
+        segments = self._segments.get(bits)
+        if segments is None:
+            segments = self._segments[bits] = _Segments(bits)
+        return segments
+
+    def _view(self, bits: int) -> Field:
+        return self._field or FIELDS["ipv4_dst" if bits == 32 else "ipv6_dst"]
+
+    def _prefix(self, key: Any) -> tuple[int, Prefix]:
+        """Width, first number and length."""
+        view = self._field or self._view(128 if ":" in str(key) else 32)
+        if self._field is None and isinstance(key, int):
+            raise ConfigError(f"{key} is no network: a table of networks without `key` takes addresses")
+        value, mask = field_value_and_mask(view, key)
+        length = mask.bit_count()
+        if mask != view.max ^ view.max >> length:
+            raise ConfigError(f"{key} is no network: its mask has holes")
+        return view.bits, (value, length)
+
+    def _number(self, bits: int, number: int) -> str:
+        return self._view(bits).format(number)
+
+    def _format(self, bits: int, prefix: Prefix) -> str:
+        view = self._view(bits)
+        if view.kind.prefix_masks:
+            return f"{view.format(prefix[0])}/{prefix[1]}"
+        return f"{view.format(prefix[0])}/{view.format(view.max ^ view.max >> prefix[1])}"
