@@ -45,6 +45,8 @@ from typing import Any, Self
 from pyroute2 import IPRoute
 
 __all__ = [
+    "DOWN_DEVICES_COUNT",
+    "KERNEL",
     "Frames",
     "Host",
     "Lab",
@@ -75,6 +77,11 @@ SIOCETHTOOL, ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO = 0x8946, 0x17, 0x1F, 0
 VNET_HEADER = struct.Struct("<BBHHHH")
 VNET_NEEDS_CHECKSUM = 1
 AUXDATA = struct.Struct("=IIIHHHH")
+
+
+KERNEL = tuple(int(part) for part in os.uname().release.split(".")[:2])
+DOWN_DEVICES_COUNT = KERNEL > (6, 1)
+"""Whether the kernel counts what is sent to a device that is down: 6.1 does not."""
 
 
 class LabError(Exception):

@@ -27,7 +27,7 @@ from tests.datapaths import (
     reach,
     require_sound,
 )
-from tests.lab import Host, Lab, wait_until
+from tests.lab import DOWN_DEVICES_COUNT, KERNEL, Host, Lab, wait_until
 from vswitch import (
     Clone,
     ConfigError,
@@ -45,7 +45,7 @@ from vswitch import (
 from vswitch.datapath.ebpf import bpf_syscall
 from vswitch.datapath.ebpf.netdev import Netdev
 
-RENAMES_WHILE_UP = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 2)
+RENAMES_WHILE_UP = KERNEL >= (6, 2)
 """Whether the kernel renames a device that is up."""
 
 # ---- kinds of devices
@@ -212,13 +212,13 @@ def test_peer_redirect_ends_while_the_other_end_takes_nothing(
     assert counted() == (0, 0)
     command(*far_end, "down")
     events.wait_for(PortChange.DOWN, 3)
-    assert counted() == (10, 0)
+    assert counted() == (10 if DOWN_DEVICES_COUNT else 0, 0)
     command(*far_end, "up")
     events.wait_for(PortChange.UP, 3)
     assert counted() == (0, 0)
     command("ip", "link", "set", "h3-port", "down")
     events.wait_for(PortChange.DOWN, 3)
-    assert counted() == (10, 0)
+    assert counted() == (10 if DOWN_DEVICES_COUNT else 0, 0)
     command("ip", "link", "set", "h3-port", "up")
     events.wait_for(PortChange.UP, 3)
     assert counted() == (0, 0)

@@ -54,8 +54,8 @@ class PortStats:
 
     `tx_packets` have been handed to the device; what becomes of them it counts itself. From its counters (those of
     `ip -s link`, which begin when the device is made, and are 0 while it is away) come `rx_errors`, `tx_dropped`
-    (packets that it did not take: it is down, or its queue is full) and, added to the copies that could not be sent,
-    `tx_errors`. Of an internal port it is the end in the switch that counts."""
+    (packets that it did not take: its queue is full, or it is down, which Linux 6.1 does not count) and, added to the
+    copies that could not be sent, `tx_errors`. Of an internal port it is the end in the switch that counts."""
 
     rx_packets: int = 0
     rx_bytes: int = 0

@@ -42,7 +42,8 @@ INLINE int output(struct __sk_buff *skb, __u32 number)
 	return bpf_redirect(port->ifindex, 0);
 }
 
-/* Any output but the last. */
+/* Any output but the last. What is above 0 (NET_XMIT_DROP, NET_XMIT_CN) is said by the device's queue: it has the packet,
+ * and counts it, as with the last output. */
 GLOBAL int output_copy(struct __sk_buff *skb, __u32 number)
 {
 	struct port *port = port_of(number);
@@ -51,7 +52,7 @@ GLOBAL int output_copy(struct __sk_buff *skb, __u32 number)
 
 	if (!port || !port->ifindex)
 		return count_drop(STATE_PORT(skb->cb[CB_STATE]), DROP_NO_PORT);
-	if (bpf_clone_redirect(skb, port->ifindex, 0) == 0) {
+	if (bpf_clone_redirect(skb, port->ifindex, 0) >= 0) {
 		count_output(port, length);
 		return 0;
 	}
