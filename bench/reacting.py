@@ -176,11 +176,12 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
     """New flows a second, each packet one: decided, installed, sent on. Offered without mercy, then in a burst."""
     many = f"{SUBJECT}, {SUBTABLES} subtables, {RULES:,} rules"
     several = f"{SUBJECT}, megaflows under {SUBTABLES} masks"
+    policy = f"{SUBJECT}, by a policy with state"
     with Bed() as bed:
         makes: list[Callable[[], Reactive]] = [Answering, partial(ReadingOpenVswitch, plan.open_vswitch)]
-        flavours = {SUBJECT: "exact", many: "classifier", several: "several-masks"}
+        flavours = {SUBJECT: "exact", many: "classifier", several: "several-masks", policy: "stateful"}
         if plan.open_vswitch == "netdev":  # where the kernel module is, there is no time for more
-            makes += [partial(Answering, label, flavours[label]) for label in (many, several)]
+            makes += [partial(Answering, label, flavours[label]) for label in (many, several, policy)]
         grounds = _grounds(bed, 2, *makes)
         runs = {name: partial(_offer, ground, OFFERED * plan.seconds) for name, ground in grounds.items()}
         samples = interleave("new flows", plan.rounds, runs, str)
@@ -189,7 +190,9 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
             for subject in [label for label in flavours if label in figures]:
                 yield from compare(subject.replace(SUBJECT, case), unit, figures, subject, own_kind=False)
         case = f"new flows, a burst of {BURST_FLOWS:,}"
-        bursts = {name: partial(_burst, ground) for name, ground in grounds.items() if name not in (many, several)}
+        bursts = {
+            name: partial(_burst, ground) for name, ground in grounds.items() if name not in (many, several, policy)
+        }
         yield from compare(case, "flows/s", interleave(case, plan.rounds, bursts))
 
 

@@ -18,8 +18,9 @@ from bench.rules import EXACT, exact_rules
 from vswitch.api import Answer, Datapath, Miss
 from vswitch.model.actions import Action, Output
 from vswitch.model.match import Match
+from vswitch.policy import Packet, Policy, Table, output
 
-__all__ = ["POLICIES", "main", "other_port"]
+__all__ = ["HANDLERS", "main", "other_port"]
 
 SUBTABLES = 8
 RULES = 100_000
@@ -76,7 +77,19 @@ def several_masks() -> Callable[[Miss], Answer]:
     return answer
 
 
-POLICIES: dict[str, Callable[[], Callable[[Miss], Answer]]] = {
+def stateful() -> Policy:
+    """A policy that learns where addresses are, and looks each flow up among its sessions: a megaflow for each."""
+    places, sessions = Table(key="eth_src"), Table()
+
+    def policy(packet: Packet) -> tuple[Output, ...]:
+        places[packet.eth_src] = packet.in_port
+        chosen = sessions.get((packet.ipv4_src, packet.ipv4_dst, packet.udp_src, packet.udp_dst))
+        return output(other_port(int(packet.in_port)) if chosen is None else chosen)
+
+    return policy
+
+
+HANDLERS: dict[str, Callable[[], Callable[[Miss], Answer]]] = {
     "exact": lambda: exact,
     "classifier": classifier,
     "several-masks": several_masks,
@@ -86,11 +99,14 @@ POLICIES: dict[str, Callable[[], Callable[[Miss], Answer]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.reactive", description="Answers upcalls.")
     parser.add_argument("name")
-    parser.add_argument("policy", choices=POLICIES)
+    parser.add_argument("policy", choices=[*HANDLERS, "stateful"])
     options = parser.parse_args()
-    handler = POLICIES[options.policy]()
+    handler = None if options.policy == "stateful" else HANDLERS[options.policy]()
     with Datapath.open(options.name) as datapath:
-        datapath.on_miss(handler)
+        if handler is None:
+            datapath.policy(stateful())
+        else:
+            datapath.on_miss(handler)
         datapath.start_upcalls()
         print("ready", flush=True)
         for line in sys.stdin:
