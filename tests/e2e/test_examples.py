@@ -115,9 +115,10 @@ def test_example_says_how_to_run_it_and_is_short(example: str) -> None:
 # ---- learning_switch
 
 
-def test_learning_switch_connects_hosts(lab: Lab, start: Starter) -> None:
+@pytest.mark.parametrize("example", ["learning_switch", "learning_policy"])
+def test_learning_switch_connects_hosts(lab: Lab, start: Starter, example: str) -> None:
     h1, h2, h3 = hosts = make_hosts(lab, 3)
-    program = start("learning_switch", *hosts)
+    program = start(example, *hosts)
     wait_until(lambda: reaches(h1, h2), "the switch runs")
     for source in hosts:
         for target in hosts:
@@ -187,6 +188,44 @@ def test_learning_switch_forgets_what_it_knew_when_a_device_goes(lab: Lab, start
     h3.run(["ip", "link", "del", "eth0"])
     wait_until(lambda: not program.flows(), "it forgets")
     wait_until(lambda: reaches(h1, h2), "the others go on")
+    assert program.interrupt() == ""
+
+
+# ---- learning_policy
+
+
+def test_learning_policy_floods_by_megaflows_that_go_when_it_learns(lab: Lab, start: Starter) -> None:
+    h1, h2, h3 = hosts = make_hosts(lab, 3)
+    program = start("learning_policy", *hosts)
+    wait_until(lambda: reaches(h1, h3), "the switch runs")
+    keep, to_h2 = has_type(EXPERIMENTAL), Match(eth_dst=h2.mac)
+    frame = build.ethernet(int(h2.mac.replace(":", ""), 16), int(h1.mac.replace(":", ""), 16), EXPERIMENTAL, bytes(46))
+    with h3.capturing(keep) as third:
+        h1.send(frame, times=20)
+        third.wait_for(20)
+    (flood,) = [flow for flow in program.flows() if to_h2.covers(flow.match)]
+    assert flood.actions == (Output(2), Output(3))
+    assert reaches(h2, h1)
+    with h2.capturing(keep) as second, h3.capturing(keep) as third:
+        h1.send(frame, times=20)
+        second.wait_for(20)
+    assert third == []
+    assert [flow.actions for flow in program.flows() if to_h2.covers(flow.match)] == [(Output(2),)]
+
+
+def test_learning_policy_follows_hosts_and_ports(lab: Lab, start: Starter) -> None:
+    h1, old, third = make_hosts(lab, 3)
+    new = lab.host("h4", mac=old.mac)
+    program = start("learning_policy", h1, old, third, new)
+    wait_until(lambda: reaches(h1, old), "the switch knows both")
+    old.run(["ip", "addr", "del", f"{old.ip}/24", "dev", "eth0"])
+    new.run(["ip", "addr", "add", f"{old.ip}/24", "dev", "eth0"])
+    assert h1.ping(old.ip, count=1).received == 0
+    assert new.ping(h1.ip, count=2).received == 2
+    assert h1.ping(old.ip).received == 3
+    third.run(["ip", "link", "del", "eth0"])
+    wait_until(lambda: all(len(flow.actions) == 3 for flow in program.flows()), "it forgets, and floods at most")
+    wait_until(lambda: reaches(h1, old), "the others go on")
     assert program.interrupt() == ""
 
 
