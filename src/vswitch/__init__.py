@@ -90,16 +90,21 @@ __all__ = [
     "UpcallStats",
     "Userspace",
     "VswitchError",
+    "by_port",
+    "by_vlan",
     "drop",
     "format_actions",
     "format_match",
     "format_megaflow",
+    "in_parallel",
+    "in_sequence",
     "megaflow_to_json",
     "now",
     "output",
     "parse_actions",
     "parse_match",
     "parse_rule",
+    "pass_on",
 ]
 
 if not typing.TYPE_CHECKING:  # to mypy this would say that every name exists
