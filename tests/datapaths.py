@@ -307,7 +307,10 @@ def pinging(host: Host, ip: str, *, interval_s: float = 0.001) -> Iterator[Pingi
         text = output.read()
     sent = re.search(r"(\d+) packets transmitted", text)
     assert sent, text[-500:]
-    replies = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+    replies, last = set(), 0
+    for number in map(int, re.findall(r"icmp_seq=(\d+) ttl=", text)):
+        last += (number - last + 0x8000 & 0xFFFF) - 0x8000  # ping prints 16 bits of it
+        replies.add(last)
     result.sent = int(sent[1])
     result.lost = tuple(
         number for number in range(1, result.sent) if number not in replies

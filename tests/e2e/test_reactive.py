@@ -264,7 +264,7 @@ def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> 
     url = hosts[1].serve_http(content=content)
     with running(dp):
         assert hosts[0].curl(url) == content
-    assert max(lengths) > 10_000
+    assert max(lengths) > 1514, "no packet stood for several"
     assert len(dp.flows) == 0
 
 
