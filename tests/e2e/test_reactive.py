@@ -300,8 +300,7 @@ def test_a_port_that_floods_does_not_take_the_ring(lab: Lab) -> None:
     options = Options(ring_bytes=1 << 20, port_quota_bytes=1 << 17)
     with Datapath.create(f"q{lab.name}"[:15], ports=[h1.port, h2.port], local=False, options=options) as dp:
         dp.start_upcalls()
-        for number in range(1000):
-            h1.send(udp_frame(1, number))
+        h1.send_many(udp_frame(1, number) for number in range(1000))
         h2.send(udp_frame(2, 0))
         stats = dp.ports.stats(1)
         assert stats.upcalls == (1 << 17) // 448
