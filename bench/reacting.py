@@ -181,7 +181,7 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
         makes: list[Callable[[], Reactive]] = [Answering, partial(ReadingOpenVswitch, plan.open_vswitch)]
         flavours = {SUBJECT: "exact", many: "classifier", several: "several-masks", policy: "stateful"}
         if plan.open_vswitch == "netdev":  # where the kernel module is, there is no time for more
-            makes += [partial(Answering, label, flavours[label]) for label in (many, several, policy)]
+            makes += [partial(Answering, label, flavours[label]) for label in flavours if label != SUBJECT]
         grounds = _grounds(bed, 2, *makes)
         runs = {name: partial(_offer, ground, OFFERED * plan.seconds) for name, ground in grounds.items()}
         samples = interleave("new flows", plan.rounds, runs, str)
@@ -190,9 +190,8 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
             for subject in [label for label in flavours if label in figures]:
                 yield from compare(subject.replace(SUBJECT, case), unit, figures, subject, own_kind=False)
         case = f"new flows, a burst of {BURST_FLOWS:,}"
-        bursts = {
-            name: partial(_burst, ground) for name, ground in grounds.items() if name not in (many, several, policy)
-        }
+        slower = flavours.keys() - {SUBJECT}
+        bursts = {name: partial(_burst, ground) for name, ground in grounds.items() if name not in slower}
         yield from compare(case, "flows/s", interleave(case, plan.rounds, bursts))
 
 

@@ -20,7 +20,7 @@ from vswitch.model.actions import Action, Output
 from vswitch.model.match import Match
 from vswitch.policy import Packet, Policy, Table, output
 
-__all__ = ["HANDLERS", "main", "other_port"]
+__all__ = ["POLICIES", "main", "other_port"]
 
 SUBTABLES = 8
 RULES = 100_000
@@ -89,24 +89,21 @@ def stateful() -> Policy:
     return policy
 
 
-HANDLERS: dict[str, Callable[[], Callable[[Miss], Answer]]] = {
-    "exact": lambda: exact,
-    "classifier": classifier,
-    "several-masks": several_masks,
+POLICIES: dict[str, Callable[[Datapath], object]] = {
+    "exact": lambda datapath: datapath.on_miss(exact),
+    "classifier": lambda datapath: datapath.on_miss(classifier()),
+    "several-masks": lambda datapath: datapath.on_miss(several_masks()),
+    "stateful": lambda datapath: datapath.policy(stateful()),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.reactive", description="Answers upcalls.")
     parser.add_argument("name")
-    parser.add_argument("policy", choices=[*HANDLERS, "stateful"])
+    parser.add_argument("policy", choices=POLICIES)
     options = parser.parse_args()
-    handler = None if options.policy == "stateful" else HANDLERS[options.policy]()
     with Datapath.open(options.name) as datapath:
-        if handler is None:
-            datapath.policy(stateful())
-        else:
-            datapath.on_miss(handler)
+        POLICIES[options.policy](datapath)
         datapath.start_upcalls()
         print("ready", flush=True)
         for line in sys.stdin:

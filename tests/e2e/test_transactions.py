@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Host, Lab
+from tests.lab import Host, Lab, patience
 from vswitch import (
     ConfigError,
     Datapath,
@@ -85,7 +85,7 @@ def test_a_packet_sees_the_rules_before_or_after_never_between(dp: Datapath, hos
         sent = int(sender.communicate(timeout=10)[0])
         second.settle()
         third.settle()
-    assert swaps > 5
+    assert swaps > 20 / patience()
     tags = {id(frames): {struct.unpack_from("!H", data, 14)[0] for data in frames} for frames in (second, third)}
     assert tags[id(second)] <= {100}
     assert tags[id(third)] <= {101}

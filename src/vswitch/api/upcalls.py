@@ -411,15 +411,20 @@ class Upcalls:
             self._shaken = bool(self._records)  # which may follow rules that are answered anew
             self._account(handled)
             if not self._records:
-                done = self._ring.position_of(self._later[0]) if self._later else self._ring.position
-                self._ring.advance(done)
+                done = self._give_back()
                 waiting = self._gates.open(done)
                 self._recent.age(done, self._ring.producer)
-                if not self._later:
-                    self._account(self._ahead)
-                    self._ahead.clear()
-                    if waiting:
-                        self._hurry(waiting)
+                if waiting and not self._later:
+                    self._hurry(waiting)
+
+    def _give_back(self) -> int:
+        """Let the kernel overwrite what is done with; up to where that is."""
+        done = self._ring.position_of(self._later[0]) if self._later else self._ring.position
+        self._ring.advance(done)
+        if not self._later:
+            self._account(self._ahead)
+            self._ahead.clear()
+        return done
 
     def _hurry(self, waiting: list[int]) -> None:
         """Send down what comes up behind the gates of these flows, whose first packets are through, before all else
@@ -430,10 +435,7 @@ class Upcalls:
             waiting = self._gates.open_late(waiting)
             if not waiting:
                 break
-        if not self._later:
-            self._ring.advance()
-            self._account(self._ahead)
-            self._ahead.clear()
+        self._give_back()
 
     def _send_ahead(self, flows: set[int]) -> None:
         """Read all that is in the ring, and send down what is of these flows."""

@@ -8,7 +8,7 @@ from typing import Any
 from vswitch.base.errors import ConfigError
 from vswitch.model.actions import Action, Clone, Drop, Output, Sample, Userspace, check_actions
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Policy
+from vswitch.policy.run import Decision, Policy, drop
 
 __all__ = ["by_port", "by_vlan", "in_parallel", "in_sequence", "pass_on"]
 
@@ -32,7 +32,7 @@ def in_sequence(*policies: Callable[[Packet], Any]) -> Policy:
             answer = each(packet)
             if answer is not pass_on:
                 return answer
-        return Drop()
+        return drop
 
     return policy
 
@@ -45,7 +45,7 @@ def in_parallel(*policies: Policy) -> Policy:
         actions: dict[Action, None] = {}
         idle, hard = [], []
         for each in policies:
-            decision = as_decision(each(packet))
+            decision = _as_decision(each(packet))
             idle.append(decision.idle_timeout_s)
             hard.append(decision.hard_timeout_s)
             for action in check_actions(decision.actions):
@@ -55,7 +55,7 @@ def in_parallel(*policies: Policy) -> Policy:
                     )
                 if not isinstance(action, Drop):
                     actions[action] = None
-        return Decision(tuple(actions) or Drop(), _shortest(idle), _shortest(hard))
+        return Decision(tuple(actions) or drop, _shortest(idle), _shortest(hard))
 
     return policy
 
@@ -81,12 +81,12 @@ def _by(field: str, policies: Mapping[Any, Policy], otherwise: Policy | None) ->
             chosen = next((policies[number] for number in numbers if reading == number), otherwise)
         else:
             chosen = policies.get(None, otherwise)
-        return Drop() if chosen is None else chosen(packet)
+        return drop if chosen is None else chosen(packet)
 
     return policy
 
 
-def as_decision(answer: Any) -> Decision:
+def _as_decision(answer: Any) -> Decision:
     """An answer with its timeouts, whatever form it has."""
     if answer is None or answer is pass_on:
         raise ConfigError(f"a policy in parallel with others returned {answer!r}, which is no answer")

@@ -139,10 +139,6 @@ class Run:
         """The megaflow of this run."""
         return Rule(self.trace.match, self.actions, priority, self.idle_timeout_s, self.hard_timeout_s)
 
-    def reads_of(self, source: Source, part: Hashable) -> None:
-        """Note that the answer follows from this part of a source."""
-        self.reads.append((source, part))
-
     def holds_until(self, time_s: float) -> None:
         """The answer may be another from then on."""
         if self.valid_until_s is None or time_s < self.valid_until_s:
