@@ -15,7 +15,7 @@ from tests.bpf.test_loader_program import loaded, object_bytes
 from vswitch.base.errors import MachineError, PrivilegeError
 from vswitch.datapath.ebpf.bpf_syscall import SyscallProgram, map_lookup, map_update
 from vswitch.datapath.ebpf.libbpf import ObjectFile
-from vswitch.datapath.ebpf.memory import RingBuffer, SharedMap
+from vswitch.datapath.ebpf.memory import RingBuffer, RingOnlooker, SharedMap
 
 RECORD = 48
 
@@ -206,6 +206,39 @@ def test_record_being_written_holds_back_those_behind_it(ring) -> None:
     assert ring.records(10) == []
     struct.pack_into("=I", area, 16, 8 | 1 << 30)
     assert ring.records(10) == [40]
+
+
+def test_onlooker_sees_what_the_reader_is_given_and_what_it_gave_back_just_now(ring) -> None:
+    ring, producer = ring
+    emit(producer, 1)
+    onlooker = RingOnlooker(ring_fd := os.dup(ring.fd))
+    os.close(ring_fd)
+    assert list(onlooker.copies()) == [], "it begins with what comes from now on"
+    for number in range(2, 300):
+        emit(producer, number, discard=number % 3 == 0)
+        ring.records(10)
+        ring.advance()
+        if number % 40 == 0:
+            copied = [struct.unpack_from("=I", copy, 4)[0] for copy in onlooker.copies()]
+            assert copied == [n for n in range(number - 39, number + 1) if n % 3 and n > 1]
+    assert onlooker.overrun == 0
+    assert {len(copy) for copy in onlooker.copies()} == {RECORD}
+    onlooker.close()
+    onlooker.close()
+
+
+def test_onlooker_that_is_too_late_counts_what_it_has_missed(ring) -> None:
+    ring, producer = ring
+    onlooker = RingOnlooker(ring.fd)
+    for number in range(200):
+        emit(producer, number)
+        if number <= 190:
+            ring.records(1000)
+            ring.advance()
+    copied = [struct.unpack_from("=I", copy, 4)[0] for copy in onlooker.copies()]
+    assert copied == list(range(191, 200)), "what the reader has not given back is there for certain"
+    assert onlooker.overrun == 191 * (RECORD + 8)
+    onlooker.close()
 
 
 def test_ring_needs_no_descriptor_of_the_map() -> None:

@@ -13,8 +13,11 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
+from tests.datapaths import frame as numbered_frame
+from tests.datapaths import is_test
 from tests.lab import Host, patience
 from tests.shell import ENVIRONMENT, Shell, monitoring, refused
+from vswitch import Datapath, Output
 
 Hosts = tuple[Host, Host, Host]
 
@@ -62,13 +65,16 @@ def test_flows_are_added_changed_and_removed(shell: Shell, dp: str, hosts: Hosts
 def test_refused_flows_get_a_sentence(shell: Shell, dp: str) -> None:
     shell.dpctl("add-flow", dp, "in_port(1)", "2")
     for words, part in (
-        (("add-flow", dp, "in_port(1)", "2"), "exists already"),
-        (("add-flow", dp, "in_port(1),eth_type(0x0806)", "2"), "overlaps"),
+        (("add-flow", dp, "in_port(1)", "2"), "megaflow priority(0),in_port(1) exists already"),
+        (
+            ("add-flow", dp, "in_port(1),eth_type(0x0806)", "2"),
+            "megaflow priority(0),in_port(1),eth_type(0x0806) overlaps priority(0),in_port(1)",
+        ),
         (("add-flow", dp, "in_port(1", "2"), "expected ',' or ')' at character 9: 'in_port(1'"),
         (("add-flow", dp, "in_port(2)", "2,jump(3)"), "'jump'"),
         (("add-flow", dp, "in_port(nothing)", "2"), "no port is called 'nothing'"),
-        (("get-flow", dp, "in_port(7)"), "no megaflow"),
-        (("del-flow", dp, "priority(1),in_port(1)"), "no megaflow"),
+        (("get-flow", dp, "in_port(7)"), "no megaflow priority(0),in_port(7)"),
+        (("del-flow", dp, "priority(1),in_port(1)"), "no megaflow priority(1),in_port(1)"),
         (("dump-flows", dp, "filter=in_port"), "expected"),
         (("dump-flows", dp, "type=offloaded"), "none is offloaded"),
         (("dump-flows", "nothing"), "datapath nothing does not exist"),
@@ -243,6 +249,33 @@ def test_monitor_ends_cleanly_when_told_to(shell: Shell, dp: str, hosts: Hosts, 
         assert process.returncode == 0
     send_udp(h1, h2)
     assert json.loads(shell.dpctl("show", "--json", dp))[0]["ports"][1]["stats"]["drops"] == {"no_flow": 1}
+
+
+def test_monitor_looks_on_while_a_program_answers(dp: str, hosts: Hosts) -> None:
+    h1, h2, _ = hosts
+    with Datapath.open(dp) as program, monitoring(dp, "-x", "-c", "3") as monitor:
+        program.start_upcalls()
+        sent = [numbered_frame(number=number) for number in range(3)]
+        with h2.capturing(is_test) as frames:
+            for each in sent:
+                h1.send(each)
+                for miss in program.misses(timeout_s=10):
+                    miss.send(Output(2))
+                    break
+            frames.wait_for(3)
+        output, errors = monitor.communicate(timeout=20 * patience())
+        assert (monitor.returncode, errors) == (0, "")
+        assert [line for line in output.splitlines() if line.startswith("  ")] == [f"  {each.hex()}" for each in sent]
+        assert output.startswith("miss: in_port(1),")
+        assert program.upcall_stats.handled == 3
+
+
+def test_monitor_ends_when_the_datapath_is_removed(dp: str, hosts: Hosts) -> None:
+    with Datapath.open(dp) as program, monitoring(dp) as monitor:
+        program._delete()
+        output, errors = monitor.communicate(timeout=20 * patience())
+    assert (monitor.returncode, output) == (1, "")
+    assert errors == f"vswitch: datapath {dp} does not exist any more\n"
 
 
 def test_monitor_ends_after_a_time(shell: Shell, dp: str) -> None:

@@ -7,17 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab import Lab
+from tests.lab import Lab, patience
 from tests.shell import ROOT, Shell
 
 
 def test_installed_wheel_forwards_without_a_compiler(name: str, lab: Lab, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     build = ("wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={tmp_path}", str(ROOT))
-    subprocess.run([*pip, *build], check=True, capture_output=True, timeout=120)
+    subprocess.run([*pip, *build], check=True, capture_output=True, timeout=120 * patience())
     (wheel,) = tmp_path.glob("vswitch-*.whl")
     installed = tmp_path / "installed"
-    subprocess.run([*pip, "install", "--no-deps", f"--target={installed}", str(wheel)], check=True, timeout=120)
+    subprocess.run(
+        [*pip, "install", "--no-deps", f"--target={installed}", str(wheel)], check=True, timeout=120 * patience()
+    )
 
     path = tmp_path / "nothing"
     path.mkdir()

@@ -22,6 +22,7 @@ from vswitch.api.meters import Meters
 from vswitch.api.policies import PolicyAtWork
 from vswitch.api.ports import Ports
 from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
+from vswitch.api.watching import watch
 from vswitch.base.errors import ConfigError, ExistsError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf.flows import FlowTable
@@ -466,6 +467,15 @@ class Datapath:
                 yield from upcalls.misses()
         finally:
             self._stop = False
+
+    def watch(
+        self, timeout_s: float | None = None, on_overrun: Callable[[int], None] = lambda _lost: None
+    ) -> Iterator[Miss]:
+        """What comes up from now on to the process that controls the datapath, to look at, until it is closed here or
+        `timeout_s` is over. It needs no control, and takes nothing from that process. What comes too fast to be copied
+        is not shown: `on_overrun` is told how many bytes. NotFoundError: the datapath was removed."""
+        self._state.need_open()
+        return watch(self._state, timeout_s, lambda: self._closed, on_overrun)
 
     def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
         """Wait for packets, ports and the next expiry. False when the deadline has passed, or a callback closed the

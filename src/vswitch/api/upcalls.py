@@ -112,6 +112,13 @@ class Miss:
         self.answered = False
         self.covered = False
 
+    @classmethod
+    def of_copy(cls, record: bytes) -> Miss:
+        """What another process was asked about: it can be read, not answered."""
+        miss = cls(memoryview(record), 0)
+        miss._size = 0
+        return miss
+
     @property
     def key(self) -> Key:
         """What the packet looks like."""
@@ -171,7 +178,7 @@ class Miss:
         self.answered = True
 
     def _too_late(self) -> ConfigError:
-        return ConfigError(f"too late to answer {self!r}: the batch that it came with is through")
+        return ConfigError(f"too late to answer {self!r}: the batch that it came with is through, or another process's")
 
     def keep(self) -> None:
         """Copy what lies in the ring, where it is about to be overwritten. No answer is possible any more."""

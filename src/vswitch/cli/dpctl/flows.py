@@ -42,7 +42,8 @@ def add_flow(arguments: Namespace) -> None:
     """One that is not there yet."""
     with controlling(arguments.dp) as datapath:
         rule = parse_rule(arguments.flow, arguments.actions, datapath.ports.numbers())
-        _add(datapath, [rule])
+        with _blame(datapath, {"": rule}):
+            _add(datapath, [rule])
     _warn_of_timeouts([rule])
 
 
@@ -52,12 +53,13 @@ def mod_flow(arguments: Namespace) -> None:
         rule = parse_rule(arguments.flow, arguments.actions, datapath.ports.numbers())
         before: Megaflow | None = None
         try:
-            before = datapath.flows.get(rule)
+            before = _get(datapath, rule)
         except NotFoundError:
             if not arguments.may_create:
                 raise
         if before is None:
-            _add(datapath, [rule])
+            with _blame(datapath, {"": rule}):
+                _add(datapath, [rule])
         elif arguments.clear:
             with datapath.transaction() as transaction:
                 transaction.delete(rule)
@@ -72,7 +74,9 @@ def mod_flow(arguments: Namespace) -> None:
 def del_flow(arguments: Namespace) -> None:
     """The one with exactly this match and priority."""
     with controlling(arguments.dp) as datapath:
-        removed = datapath.flows.delete(read_flow(arguments.flow, datapath.ports.numbers()))
+        rule = read_flow(arguments.flow, datapath.ports.numbers())
+        _get(datapath, rule)
+        removed = datapath.flows.delete(rule)
     if arguments.statistics:
         _print_statistics(removed, arguments.json)
 
@@ -86,7 +90,7 @@ def del_flows(arguments: Namespace) -> None:
 def get_flow(arguments: Namespace) -> None:
     """The one with exactly this match and priority."""
     with reading(arguments.dp) as datapath:
-        flow = datapath.flows.get(read_flow(arguments.flow, datapath.ports.numbers()))
+        flow = _get(datapath, read_flow(arguments.flow, datapath.ports.numbers()))
         names = names_for(datapath, arguments)
     if arguments.json:
         print_json(megaflow_to_json(flow, names))
@@ -130,8 +134,40 @@ def _add(datapath: Datapath, rules: Iterable[Rule]) -> None:
         for rule in rules:
             transaction.add(rule)
     for rule, hiding in transaction.unreachable:
-        text, by = (f"priority({each.priority}),{format_match(each.match)}" for each in (rule, hiding))
-        print(f"vswitch: no packet reaches {text}, as {by} takes all of its packets", file=sys.stderr)
+        by = _named(hiding)
+        print(f"vswitch: no packet reaches {_named(rule)}, as {by} takes all of its packets", file=sys.stderr)
+
+
+def _get(datapath: Datapath, rule: Rule) -> Megaflow:
+    try:
+        return datapath.flows.get(rule)
+    except NotFoundError as error:
+        raise NotFoundError(f"no megaflow {_named(rule)}") from error
+
+
+def _named(rule: Rule) -> str:
+    """A rule as a command takes it."""
+    return f"priority({rule.priority}),{format_match(rule.match)}"
+
+
+@contextlib.contextmanager
+def _blame(datapath: Datapath, rules: dict[str, Rule]) -> Iterator[None]:
+    """Say which of the rules the datapath refuses, by what is said before it (such as its line) and as the user has
+    written it, where one is to blame."""
+    try:
+        yield
+    except OverlapError as error:
+        for where, rule in rules.items():
+            if rule.match == error.new and isinstance(error.old, Match):
+                old = _named(Rule(error.old, (), rule.priority))
+                raise ConfigError(f"{where}megaflow {_named(rule)} overlaps {old}") from error
+        raise
+    except ExistsError as error:
+        for where, rule in rules.items():
+            with contextlib.suppress(NotFoundError):
+                datapath.flows.get(rule)
+                raise ExistsError(f"{where}megaflow {_named(rule)} exists already") from error
+        raise
 
 
 def _warn_of_timeouts(rules: Iterable[Rule]) -> None:
@@ -167,7 +203,7 @@ def add_flows(arguments: Namespace) -> None:
     with _open(arguments.file) as stream, controlling(arguments.dp) as datapath:
         called = "standard input" if arguments.file == "-" else arguments.file
         rules = _read_rules(stream, called, datapath.ports.numbers())
-        with _blame(rules, called, datapath):
+        with _blame(datapath, {f"{called}:{line}: ": rule for line, rule in rules.items()}):
             _add(datapath, rules.values())
     _warn_of_timeouts(rules.values())
 
@@ -210,19 +246,3 @@ def _without_comment(line: str) -> str:
     if len(line.rstrip("\n")) > MAX_TEXT_CHARACTERS:
         raise LimitError(f"the line exceeds the bound of {MAX_TEXT_CHARACTERS} characters")
     return re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
-
-
-@contextlib.contextmanager
-def _blame(rules: dict[int, Rule], called: str, datapath: Datapath) -> Iterator[None]:
-    """Say which line the datapath refuses, where one is to blame."""
-    try:
-        yield
-    except OverlapError as error:
-        lines = [number for number, rule in rules.items() if rule.match == error.new]
-        raise ConfigError(f"{called}:{lines[0]}: {error}" if lines else str(error)) from error
-    except ExistsError as error:
-        for number, rule in rules.items():
-            with contextlib.suppress(NotFoundError):
-                datapath.flows.get(rule)
-                raise ExistsError(f"{called}:{number}: {error}") from error
-        raise

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vswitch import Key, Match, Miss, format_match, parse_actions
+from vswitch import BusyError, Key, Match, Miss, format_match, parse_actions
 from vswitch.cli.arguments import UsageError
-from vswitch.cli.dpctl.common import controlling, names_for
+from vswitch.cli.dpctl.common import controlling, names_for, reading
 from vswitch.fields import FIELDS, Field
 from vswitch.text.values import parse_port
 
@@ -20,19 +20,41 @@ __all__ = ["execute", "key_text", "monitor"]
 
 
 def monitor(arguments: Namespace) -> None:
-    """Every packet that comes up, until there were enough of them, the time is over, or the user stops it."""
+    """Every packet that comes up, until there were enough of them, the time is over, or the user stops it. If a process
+    controls the datapath it goes on answering them; otherwise they come up for us, and we drop them."""
     for name, value in (("count", arguments.count), ("timeout", arguments.timeout)):
         if value is not None and not value > 0:  # nor a number that is none
             raise UsageError(f"{name} {value!r} is not above 0")
-    with controlling(arguments.dp) as datapath, _stopped_by_signals():
+    try:
+        opened = controlling(arguments.dp)
+    except BusyError:
+        _look_on(arguments)
+        return
+    with opened as datapath, _stopped_by_signals():
         names = names_for(datapath, arguments)
         datapath.start_upcalls()
-        print(f"listening to datapath {datapath.name}", file=sys.stderr, flush=True)
+        _say(f"listening to datapath {datapath.name}")
         for count, miss in enumerate(datapath.misses(arguments.timeout), 1):
             _print(miss, arguments, names)
             miss.drop()
             if count == arguments.count:
                 break
+
+
+def _look_on(arguments: Namespace) -> None:
+    """Beside the process that answers them."""
+    with reading(arguments.dp) as datapath, _stopped_by_signals():
+        names = names_for(datapath, arguments)
+        packets = datapath.watch(arguments.timeout, lambda lost: _say(f"{lost} bytes came too fast to be shown"))
+        _say(f"listening to datapath {datapath.name}, which another process controls")
+        for count, miss in enumerate(packets, 1):
+            _print(miss, arguments, names)
+            if count == arguments.count:
+                break
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

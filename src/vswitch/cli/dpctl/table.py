@@ -99,11 +99,12 @@ DPCTL = Group(
                  argument("filters", metavar="filter=MATCH", nargs="*", help="only those whose packets are all in "
                  "MATCH; type=ovs or type=all, the only types there are, changes nothing"), _JSON,
                  example="dump-flows -m dp0 filter='in_port(1)'"),
-        _command("monitor", "packets", "print what packets match no megaflow, and drop them", _ANY_DP,
+        _command("monitor", "packets", "print what packets come up to a program", _ANY_DP,
                  argument("-c", "--count", type=int, metavar="COUNT", help="end after so many packets"),
                  argument("--timeout", type=float, metavar="SECONDS", help="end after that time"),
                  argument("-x", "--hex", action="store_true", help="the packet, too, as execute takes it"), _JSON,
-                 description="Controls the datapath for as long. Ends cleanly on Ctrl-C.",
+                 description="Looks on if a process controls the datapath. If none does, takes control for as long, "
+                 "and drops what comes up. Ends cleanly on Ctrl-C.",
                  example="monitor -x -c 10 dp0"),
         _command("execute", "packets", "send a packet into the datapath", _DP,
                  argument("packet", metavar="PACKET", help="the frame in hexadecimal, Ethernet header first"),

@@ -16,10 +16,11 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 
 from vswitch.datapath.ebpf.bpf_syscall import map_info, raise_errno
 
-__all__ = ["RingBuffer", "SharedMap", "release_views"]
+__all__ = ["RingBuffer", "RingOnlooker", "SharedMap", "release_views"]
 
 # struct bpf_ringbuf_hdr: u32 length with two flags, u32 page offset; the record follows, padded to 8
 _HEADER_BYTES = 8
@@ -75,12 +76,13 @@ class RingBuffer:
         "address", "fd", "size", "view",
     )  # fmt: skip
 
-    def __init__(self, fd: int) -> None:
-        """Map ring `fd`, of which a duplicate is kept. Reading goes on where an earlier reader stopped."""
+    def __init__(self, fd: int, writable: bool = True) -> None:
+        """Map ring `fd`, of which a duplicate is kept, unless it is only to be looked at. Reading goes on where an
+        earlier reader stopped."""
         info = map_info(fd)
         page = mmap.PAGESIZE
         self.size = info.max_entries
-        self._consumer_page = _map(fd, info.name, page, 0, True)
+        self._consumer_page = _map(fd, info.name, page, 0, writable)
         self._data_pages = _map(fd, info.name, page + 2 * self.size, page, False)
         self._consumer = memoryview(self._consumer_page).cast("Q")
         self._producer = memoryview(self._data_pages)[:page].cast("Q")
@@ -89,7 +91,7 @@ class RingBuffer:
         self.address = _address(self._data_pages) + page
         self._fence = threading.Lock()
         self._position = self.consumer
-        self.fd = os.dup(fd)
+        self.fd = os.dup(fd) if writable else -1
 
     @property
     def consumer(self) -> int:
@@ -140,9 +142,9 @@ class RingBuffer:
 
     def close(self) -> None:
         """Unmap; what was read but not given back by `advance` is there for the next reader."""
+        _unmap(self._data_pages, self._headers, self.view, self._producer)
+        _unmap(self._consumer_page, self._consumer)
         if self.fd >= 0:
-            _unmap(self._data_pages, self._headers, self.view, self._producer)
-            _unmap(self._consumer_page, self._consumer)
             os.close(self.fd)
             self.fd = -1
 
@@ -151,6 +153,40 @@ class RingBuffer:
         fence; taking a lock is one."""
         with self._fence:
             pass
+
+
+class RingOnlooker(RingBuffer):
+    """Looks at what goes through a ring that another process reads, and changes nothing: records may be overwritten at
+    any time, so what is given out is a copy of one that was whole.
+
+    overrun: bytes that were overwritten before they could be copied.
+    """
+
+    __slots__ = ("overrun",)
+
+    def __init__(self, fd: int) -> None:
+        """Map ring `fd`. Looking begins with what comes from now on."""
+        super().__init__(fd, writable=False)
+        self._position = self.producer
+        self.overrun = 0
+
+    def copies(self) -> Iterator[bytes]:
+        """What has come since the last call."""
+        while True:
+            position, length = self._position, 0
+            found = self.records(1)
+            if found:
+                at = found[0]
+                length = self._headers[(at - _HEADER_BYTES) >> 2] & ~(_BUSY | _DISCARD)
+                copy = bytes(self.view[at : at + length])
+                self._order()
+            if self.producer - position >= self.size:  # at its place there may be something else by now
+                self._position = self.consumer
+                self.overrun += self._position - position
+            elif found:
+                yield copy
+            else:
+                return
 
 
 def release_views(*owners: object) -> None:

@@ -318,6 +318,11 @@ class State:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        return _is_whole(self.folder)
+
     # ---- who may do what
 
     def lock(self) -> None:
