@@ -125,7 +125,7 @@ def lookup(plan: Plan) -> Iterator[Figure]:
 def _test_run(pair: Pair, flow: int) -> float:
     """Nanoseconds that the program at port 1 takes for a packet of this flow."""
     if isinstance(pair.switch, Vswitch):
-        program = pair.switch.datapath._state.programs["vs_port"]
+        program = pair.switch.datapath._kernel.state.programs["vs_port"]
     else:
         assert isinstance(pair.switch, Redirect)
         program = pair.switch.program_fd

@@ -115,7 +115,7 @@ def connect(dp: Datapath, first: int | str, second: int | str) -> None:
 
 def kernel_objects(dp: Datapath) -> set[tuple[str, int]]:
     """The ids of a datapath's maps and programs."""
-    state = dp._state
+    state = dp._kernel.state
     objects = {("map", bpf_syscall.map_info(fd).id) for fd in state.maps.values()}
     objects |= {("program", bpf_syscall.prog_info(fd).id) for fd in state.programs.values()}
     for key in bpf_syscall.map_keys(state.maps["programs"], 4):
@@ -182,13 +182,13 @@ def require_sound(dp: Datapath) -> None:
 
 
 def _require_sound_flows(dp: Datapath) -> None:
-    table = dp._flow_table
+    table = dp._kernel.flows
     flows = list(dp.flows)
     slots = table.slots()
     assert len(flows) == len(slots) == len(dp.flows) == dp.stats().flows
     assert [table.find(flow.match, flow.priority) for flow in flows] == slots, "a flow that the index does not find"
-    assert sorted([*slots, *table._free]) == list(range(1, dp._state.flow_slots)), "a slot that is lost"
-    index = SharedMap(dp._state.maps["index_buckets"], writable=False)
+    assert sorted([*slots, *table._free]) == list(range(1, dp._kernel.state.flow_slots)), "a slot that is lost"
+    index = SharedMap(dp._kernel.state.maps["index_buckets"], writable=False)
     ids = index.view.cast("I").tolist()
     indexed = [number for at, number in enumerate(ids) if at % 16 >= 8 and number and at % 16 != 15]
     index.close()
@@ -199,7 +199,7 @@ def _require_sound_flows(dp: Datapath) -> None:
     for begin, length in ranges:
         assert begin == end, "action steps that are lost or given out twice"
         end = begin + length
-    assert end == dp._state.memory["ops"].entries
+    assert end == dp._kernel.state.memory["ops"].entries
     require_sound_masks(dp)
     users = sum(held.users for held in arena.held.values())
     assert users == sum(table._flow_words[slot * 32] >> 48 & 3 == 2 for slot in slots), "users of action lists"
@@ -207,7 +207,7 @@ def _require_sound_flows(dp: Datapath) -> None:
 
 def require_sound_masks(dp: Datapath) -> None:
     """What Python keeps in mind of masks, priorities and overlaps is what lies in the kernel."""
-    table = dp._flow_table
+    table = dp._kernel.flows
     rules = [table.rule(slot) for slot in table.slots()]
     per_mask = Counter((rule.match.mask, rule.priority) for rule in rules)
     assert {key: entry.flows for key, entry in table._masks.items()} == per_mask, "flows of a mask, miscounted"
@@ -222,16 +222,16 @@ def require_sound_masks(dp: Datapath) -> None:
 
 def _require_sound_ports(dp: Datapath) -> None:
     name, ports = dp.name, list(dp.ports)
-    infos = dp._state.memory["port_infos"]
+    infos = dp._kernel.state.memory["port_infos"]
     records = [PORT_INFO.unpack_from(infos.view, slot * PORT_INFO.size) for slot in range(infos.entries)]
     assert sorted(number for _, number, kind, _, _ in records if kind) == [port.number for port in ports]
     assert not any(unfinished for *_, unfinished, _ in records)
     there = [port for port in ports if port.ifindex is not None]
-    words = dp._state.memory["ports"].view.cast("Q").tolist()
+    words = dp._kernel.state.memory["ports"].view.cast("Q").tolist()
     assert {n: word & 0xFFFFFFFF for n, word in enumerate(words) if word & 0xFFFFFFFF} == {
         port.number: port.ifindex for port in there
     }
-    by_ifindex = dp._state.maps["ports_by_ifindex"]
+    by_ifindex = dp._kernel.state.maps["ports_by_ifindex"]
     known = {int.from_bytes(key, "little") for key in bpf_syscall.map_keys(by_ifindex, 4)}
     assert known == {port.ifindex for port in there}
     with Netdev() as devices:

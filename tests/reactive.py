@@ -68,6 +68,6 @@ def finish(dp: Datapath, handler: Callable[[Miss], Answer]) -> None:
 
 def owed(dp: Datapath, port: int) -> int:
     """Bytes of the ring that count as taken by the port."""
-    at = dp._port_table.slot_of(port) * PORT_RING.size
-    produced, consumed, _, _ = PORT_RING.unpack_from(dp._state.memory["port_rings"].view, at)
+    at = dp._kernel.ports.slot_of(port) * PORT_RING.size
+    produced, consumed, _, _ = PORT_RING.unpack_from(dp._kernel.state.memory["port_rings"].view, at)
     return int(produced - consumed)

@@ -79,6 +79,7 @@ __all__ = [
     "Recirculate",
     "Rule",
     "Sample",
+    "Sent",
     "SetField",
     "Table",
     "TableFullError",

@@ -109,7 +109,7 @@ def frame(address: int, udp_dst: int) -> bytes:
 
 def look_up_packet(dp: Datapath, in_port: int, packet: bytes) -> int | None:
     """The slot that `vs_lookup` takes for a packet, by the flow whose counter moves."""
-    table = dp._flow_table
+    table = dp._kernel.flows
     before = {slot: table.stats(slot).packets for slot in table.slots()}
     dp.execute(packet, in_port=in_port)
     moved = [slot for slot in table.slots() if table.stats(slot).packets != before[slot]]
@@ -122,11 +122,11 @@ def agree(dp: Datapath, naive: Naive, rng: random.Random) -> None:
         in_port, address, port = rng.randrange(4), 0x0A000000 | rng.randrange(16), rng.randrange(4)
         key = Match(in_port=in_port, ipv4_dst=address, udp_dst=port).value
         expected = naive.lookup(key)
-        slot = dp._flow_table.lookup(key)
-        found = dp._flow_table.read(slot).rule if slot else None
+        slot = dp._kernel.flows.lookup(key)
+        found = dp._kernel.flows.read(slot).rule if slot else None
         assert found == expected
         packet_slot = look_up_packet(dp, in_port, frame(address, port))
-        assert (dp._flow_table.read(packet_slot).rule if packet_slot else None) == expected
+        assert (dp._kernel.flows.read(packet_slot).rule if packet_slot else None) == expected
     assert {flow.rule for flow in dp.flows} == set(naive.rules)
     assert len(dp.flows) == len(naive.rules)
     require_sound_masks(dp)
@@ -223,10 +223,10 @@ def test_every_flow_of_a_full_index_is_found(lab: Lab) -> None:
                 Rule(Match(ipv4_src=n * 7919, ipv4_dst=n), (Output(1),)) for n in range(begin, begin + 5000)
             )
         keys = [Match(ipv4_src=n * 7919, ipv4_dst=n).value for n in range(count)]
-        assert all(dp._flow_table.lookup(key) for key in keys)
+        assert all(dp._kernel.flows.lookup(key) for key in keys)
         removed = dp.flows.delete_many([Rule(Match(ipv4_src=n * 7919, ipv4_dst=n)) for n in range(0, count, 2)])
         assert len(removed) == count // 2
-        assert [bool(dp._flow_table.lookup(key)) for key in keys] == [bool(n % 2) for n in range(count)]
+        assert [bool(dp._kernel.flows.lookup(key)) for key in keys] == [bool(n % 2) for n in range(count)]
 
 
 def test_masks_go_with_their_last_flow(lab: Lab) -> None:
@@ -250,16 +250,16 @@ def test_256_masks_of_one_priority_all_answer(lab: Lab) -> None:
         dp.flows.add_many(rules)
         assert len(dp.flows.masks) == len(masks)
         for rule in rules:
-            slot = dp._flow_table.lookup(rule.match.value)
+            slot = dp._kernel.flows.lookup(rule.match.value)
             assert slot is not None
-            assert dp._flow_table.read(slot).rule == rule
+            assert dp._kernel.flows.read(slot).rule == rule
         for rule in rules:
             given = rule.match.fields()
             packet = build.ethernet(given["eth_dst"][0], given.get("eth_src", (0, 0))[0], 0x88B5, bytes(46))
             for _ in range(2):  # by the masks, then by the cache
                 slot = look_up_packet(dp, given["in_port"][0], packet)
                 assert slot is not None
-                assert dp._flow_table.read(slot).rule == rule
+                assert dp._kernel.flows.read(slot).rule == rule
 
 
 def test_a_slot_used_again_under_a_lower_rule_does_not_answer_from_the_cache(dp: Datapath) -> None:
@@ -273,13 +273,13 @@ def test_a_slot_used_again_under_a_lower_rule_does_not_answer_from_the_cache(dp:
     dp.flows.add(Match(ipv4_dst="10.0.0.0/8"), Output(3), priority=1)
     slot = look_up_packet(dp, 1, packet)
     assert slot is not None
-    assert dp._flow_table.read(slot).actions == (Output(2),)
+    assert dp._kernel.flows.read(slot).actions == (Output(2),)
 
 
 def actions_for(dp: Datapath, packet: bytes) -> tuple[Action, ...]:
     slot = look_up_packet(dp, 1, packet)
     assert slot is not None
-    return dp._flow_table.read(slot).actions
+    return dp._kernel.flows.read(slot).actions
 
 
 def test_keys_that_differ_by_the_multiplier_of_a_hash_are_told_apart(dp: Datapath) -> None:
@@ -307,9 +307,9 @@ def test_flows_that_differ_in_neighbouring_words_all_fit(dp: Datapath, word: int
         with contextlib.suppress(ExistsError):  # where the last pair ends with the addresses
             dp.flows.add(Match.from_ints(value, mask), Output(1))
     for flow in dp.flows:
-        slot = dp._flow_table.lookup(flow.match.value)
+        slot = dp._kernel.flows.lookup(flow.match.value)
         assert slot is not None
-        assert dp._flow_table.read(slot).match == flow.match
+        assert dp._kernel.flows.read(slot).match == flow.match
 
 
 def test_overlap_is_found_after_a_priority_was_down_to_one_mask(dp: Datapath) -> None:
@@ -327,13 +327,13 @@ def test_batch_that_failed_leaves_nothing_in_the_cache(dp: Datapath, monkeypatch
     dp.flows.add(Match(udp_dst=1), Output(5), priority=5)
     dp.flows.add(Match(in_port=3), Output(7), priority=10)
     dp.flows.add(Match(ipv4_dst="10.0.0.9"), Output(8), priority=0)
-    explain = dp._flow_table._explain
+    explain = dp._kernel.flows._explain
 
     def packet_first(rule: Rule, result: int) -> None:
         assert actions_for(dp, packet) == (Output(6),)
         explain(rule, result)
 
-    monkeypatch.setattr(dp._flow_table, "_explain", packet_first)
+    monkeypatch.setattr(dp._kernel.flows, "_explain", packet_first)
     with pytest.raises(ExistsError):
         dp.flows.add_many([Rule(Match(in_port=n), (Output(6),), 10) for n in (3, 1)])
     monkeypatch.undo()
@@ -349,7 +349,7 @@ def test_takeover_makes_true_what_was_indexed_but_not_published(lab: Lab) -> Non
         first.flows.add(Match(in_port=2), Output(2), priority=9)
         first.flows.add(Match(udp_dst=1), Output(1), priority=5)
         assert actions_for(first, packet) == (Output(1),)
-        first._flow_table._write([Rule(Match(in_port=1), (Output(3),), 9)], 0, 0)
+        first._kernel.flows._write([Rule(Match(in_port=1), (Output(3),), 9)], 0, 0)
         first.keep()
     with Datapath.open(name) as second:
         try:
@@ -377,12 +377,12 @@ def test_delete_and_get_of_what_is_not_there(dp: Datapath) -> None:
 
 def test_versions_turn_round(dp: Datapath) -> None:
     """The version number is 32 bits: transactions work across its turn."""
-    words = dp._state.words
-    table = dp._flow_table
+    words = dp._kernel.state.words
+    table = dp._kernel.flows
     dp.flows.add(Match(in_port=1), Output(1))
-    view = bytes(dp._state.bytes[table._view_at(table.version) :][: DATAPATH.VIEW_SIZE])
+    view = bytes(dp._kernel.state.bytes[table._view_at(table.version) :][: DATAPATH.VIEW_SIZE])
     words[0] = 0xFFFFFFFD
-    dp._state.bytes[table._view_at(0xFFFFFFFD) :][: len(view)] = view
+    dp._kernel.state.bytes[table._view_at(0xFFFFFFFD) :][: len(view)] = view
     for turn in range(6):
         dp.flows.replace([Rule(Match(in_port=1), (Output(turn + 2),)), Rule(Match(in_port=2), (Output(turn),))])
         slot = look_up_packet(dp, 1, frame(0x0A000001, 1))

@@ -22,6 +22,7 @@ from vswitch.fields import KEY_BYTES, SLOTS
 from vswitch.fields.kinds import FRAGMENTS
 from vswitch.model.port import DROP_REASONS
 from vswitch.model.upcall import UpcallReason
+from vswitch.packet import spots
 
 HEADERS = OBJECT.parent / "bpf"
 
@@ -57,8 +58,8 @@ ENUMS = [
     (layout.ControlCode, "control_code", "CONTROL_"),
     (layout.ControlResult, "control_result", "CONTROL_"),
     (oplist.OpCode, "op_code", "OP_"),
-    (oplist.Base, "set_base", "BASE_"),
-    (oplist.Sum, "set_checksum", "SUM_"),
+    (spots.Base, "set_base", "BASE_"),
+    (spots.Sum, "set_checksum", "SUM_"),
     (UpcallReason, "upcall_reason", "UPCALL_"),
     (FRAGMENTS, "ip_frag", "FRAGMENT_"),
     (DROP_REASONS, "drop_reason", "DROP_"),

@@ -37,7 +37,7 @@ MARK, PRIORITY, CB = 8, 32, 48  # offsets in struct __sk_buff
 def state() -> Iterator[State]:
     """The maps and programs of a datapath without ports."""
     with Lab(), Datapath.create(f"vsk{os.getpid()}", local=False) as datapath:
-        yield datapath._state
+        yield datapath._kernel.state
 
 
 def runs(frame: bytes) -> bool:

@@ -18,7 +18,12 @@ REACHES = {"web_goes_to_three": False, "learning_switch": True, "firewall": Fals
 
 
 def test_every_program_is_tried() -> None:
-    assert [re.findall(r"def (\w+)", program) for program in PROGRAMS] == [[name] for name in REACHES]
+    functions = [re.findall(r"def (\w+)", program) for program in PROGRAMS]
+    assert functions == [*([name] for name in REACHES), ["policy", "frame"]]
+
+
+def test_the_program_without_a_network_works() -> None:
+    exec(PROGRAMS[-1], {})
 
 
 @pytest.mark.parametrize("name_of_policy", REACHES)

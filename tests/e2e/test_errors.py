@@ -133,7 +133,7 @@ def test_datapath_of_another_version_is_refused_but_can_be_deleted(name: str, ho
     with Datapath.create(name, ports=["h1-port"]) as dp:
         dp.ports.add("tap0", kind="tap")
         dp.keep()
-        dp._state.words[DATAPATH.LAYOUT // 4] = LAYOUT + 1
+        dp._kernel.state.words[DATAPATH.LAYOUT // 4] = LAYOUT + 1
     for control in (True, False):
         with pytest.raises(MachineError) as caught:
             Datapath.open(name, control=control)

@@ -235,12 +235,12 @@ def test_losses_are_counted_right_while_quotas_are_set(name: str, hosts: tuple[H
         process = hosts[0].popen([sys.executable, "-c", SENDING, frame().hex()])
         while process.poll() is None:
             for quota in (0, 1) * 100:  # 1 is too little for a packet
-                dp._port_table.set_quota(quota)
+                dp._kernel.ports.set_quota(quota)
         assert process.returncode == 0
         stats = dp.ports.stats(1)
         assert stats.drops.keys() <= {"no_flow", "upcall_quota"}
         assert stats.lost == sum(stats.drops.values()) == stats.rx_packets == 20000
-        ring = PORT_RING.unpack_from(dp._state.memory["port_rings"].view, PORT_RING.size)
+        ring = PORT_RING.unpack_from(dp._kernel.state.memory["port_rings"].view, PORT_RING.size)
         assert ring == (0, 0, 1, stats.lost)
 
 
@@ -264,7 +264,7 @@ def test_default_burst_lets_the_longest_packet_pass(dp: Datapath, rate: int, uni
     """As the kernel reckons: what it costs is not more than the window."""
     longest = 65535 + 40 + 14 + 8
     dp.meters.set(7, rate, unit)
-    _, cost, counts_bytes, _, window, *_ = METER.unpack_from(dp._state.memory["meters"].view, 7 * METER.size)
+    _, cost, counts_bytes, _, window, *_ = METER.unpack_from(dp._kernel.state.memory["meters"].view, 7 * METER.size)
     assert cost * (longest if counts_bytes else 1) <= window
     assert dp.meters.get(7).burst == pytest.approx(max(rate / 10, longest / 125 if unit == "kbps" else 1), abs=0.001)
 

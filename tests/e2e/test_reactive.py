@@ -361,15 +361,15 @@ def test_packet_metadata_survives_the_way_through_python(dp: Datapath, hosts: tu
 
 def test_gates_go_with_the_program_that_would_open_them(dp: Datapath, hosts: tuple[Host, Host]) -> None:
     """A program that ends, or one that finds the datapath again, leaves no rule behind its gate."""
-    for number, leave in enumerate((dp._close_upcalls, dp._flow_table._adopt)):
+    for number, leave in enumerate((dp._close_upcalls, dp._kernel.flows._adopt)):
         dp.start_upcalls()
         hosts[0].send(udp_frame(number, 0))
         for miss in dp.misses(timeout_s=5):
             miss.install(*forward(miss))
             break
         (match,) = (flow.match for flow in dp.flows if flow.match.fields()["udp_src"][0] == 1000 + number)
-        slot = dp._flow_table.find(match, 0)
-        words = dp._flow_table._flow_words
+        slot = dp._kernel.flows.find(match, 0)
+        words = dp._kernel.flows._flow_words
         assert words[slot * 32] >> 63
         leave()
         assert not words[slot * 32] >> 63

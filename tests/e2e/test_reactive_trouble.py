@@ -268,13 +268,13 @@ def test_a_slot_that_is_used_again_has_no_packets_of_the_rule_before(
     with hosts[1].capturing(is_udp) as captured:
         hosts[0].send(udp_frame(1, 0))
         upcalls.handle(answer)
-        slot = dp._flow_table.find(first, 0)
+        slot = dp._kernel.flows.find(first, 0)
         hosts[0].send_many(udp_frame(1, number) for number in (1, 2, 3))
         if not by_handler:
             dp.flows.delete(first)
         hosts[0].send(udp_frame(2, 0))
         upcalls.handle(answer)
-        assert slot in [dp._flow_table.find(flow.match, 0) for flow in dp.flows]
+        assert slot in [dp._kernel.flows.find(flow.match, 0) for flow in dp.flows]
         hosts[0].send_many(udp_frame(flow, number) for flow, number in ((1, 4), (2, 1)))
         finish(dp, answer)
         captured.wait_for(7)
@@ -288,7 +288,7 @@ def test_a_rule_named_twice_is_deleted_once(dp: Datapath) -> None:
     rules = [Rule(Match(udp_src=number), (Output(2),)) for number in range(2)]
     dp.flows.add_many(rules)
     assert [flow.rule for flow in dp.flows.delete_many([*rules, rules[0], Rule(Match(udp_src=9))])] == rules
-    assert len(dp.flows) == len(dp._flow_table) == 0
+    assert len(dp.flows) == len(dp._kernel.flows) == 0
     more = [Rule(Match(udp_src=number), (Output(2),)) for number in range(10, 14)]
     dp.flows.add_many(more)
     assert {flow.rule for flow in dp.flows} == set(more)

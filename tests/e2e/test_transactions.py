@@ -158,7 +158,7 @@ def add_twice(transaction: Transaction) -> None:
 def test_a_transaction_that_fails_changes_nothing(dp: Datapath) -> None:
     before = [Rule(Match(in_port=1), (Output(2),), 5), Rule(Match(in_port=2), (Output(1), Output(3)), 5)]
     dp.flows.replace(before)
-    version = dp._flow_table.version
+    version = dp._kernel.flows.version
     impossible: list[tuple[type[Exception], list[Rule]]] = [
         (OverlapError, [Rule(Match(in_port=1), (), 5), Rule(Match(tcp_dst=80), (), 5)]),
         (TableFullError, [Rule(Match(ipv4_dst=n), (Output(1),)) for n in range(70000)]),
@@ -177,7 +177,7 @@ def test_a_transaction_that_fails_changes_nothing(dp: Datapath) -> None:
         with pytest.raises(error), dp.transaction() as transaction:
             fill(transaction)
     assert {flow.rule for flow in dp.flows} == set(before)
-    assert dp._flow_table.version == version
+    assert dp._kernel.flows.version == version
 
 
 def test_rules_that_stay_keep_their_statistics(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
@@ -236,9 +236,9 @@ def test_what_was_committed_by_hand_is_not_committed_again(dp: Datapath) -> None
         transaction.delete(Match(in_port=2))
         transaction.add(first)
         transaction.commit()
-        version = dp._flow_table.version
+        version = dp._kernel.flows.version
         assert {flow.rule for flow in dp.flows} == {first}
-    assert dp._flow_table.version == version
+    assert dp._kernel.flows.version == version
     with dp.transaction() as transaction:
         transaction.flush()
         transaction.add(first)

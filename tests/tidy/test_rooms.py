@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 
 # What programs may import besides `vswitch` itself.
-PUBLIC = {"vswitch.api", "vswitch.packet"}
+PUBLIC = {"vswitch.api", "vswitch.packet", "vswitch.testing"}
 
 # Time, chance and the outside world are arguments there.
 PURE = {"base", "fields", "packet", "model", "text", "policy"}

@@ -12,8 +12,8 @@ import dataclasses
 import logging
 import math
 import select
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -25,19 +25,21 @@ from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
 from vswitch.api.watching import watch
 from vswitch.base.errors import ConfigError, ExistsError, VswitchError
 from vswitch.base.limits import MAX_PORT
-from vswitch.datapath.ebpf.flows import FlowTable
-from vswitch.datapath.ebpf.injection import Injector, attach_program, make_device
-from vswitch.datapath.ebpf.layout import COUNTERS, DATAPATH
-from vswitch.datapath.ebpf.memory import release_views
-from vswitch.datapath.ebpf.ports import PortTable, take_down
+from vswitch.datapath.backend import Backend
+from vswitch.datapath.ebpf.backend import KernelBackend
+from vswitch.datapath.ebpf.ports import take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.port import PortEvent, PortKind
+from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload, UpcallReason
 from vswitch.packet.parse import parse
 from vswitch.policy.run import Explanation, Policy, explain
+
+if typing.TYPE_CHECKING:
+    from vswitch.datapath.simulated.backend import SimulatedBackend
 
 __all__ = ["Datapath", "DatapathStats", "UnexpectedUpcallError"]
 
@@ -79,14 +81,10 @@ class Datapath:
     uses it, in the network namespace in which it was made; any may call `stop`.
     """
 
-    def __init__(self, state: State, *, created: bool, controlled: bool, options: Options) -> None:
-        self._state = state
+    def __init__(self, backend: Backend, *, created: bool) -> None:
+        self._backend = backend
         self._created = created
         self._kept = False
-        self._options = options
-        self._flow_table = FlowTable(state, options.max_masks, controlled)
-        self._port_table = PortTable(state, controlled)
-        self._injector: Injector | None = None
         self._upcalls: Upcalls | None = None
         self._upcall_stats = UpcallStats()
         self._poll = select.poll()
@@ -96,10 +94,10 @@ class Datapath:
         self._miss_handler: Callable[[Miss], Answer] | None = None
         self._policy: PolicyAtWork | None = None
         self._next_expiry = 0.0
-        self.flows = Flows(self._flow_table)
+        self.flows = Flows(backend.flows, backend.now_ns)
         self.flows.on_removal = self._forget_removed
-        self.ports = Ports(self._port_table)
-        self.meters = Meters(state)
+        self.ports = Ports(backend.ports)
+        self.meters = Meters(backend, backend.meters)
 
     # ---- making, finding, removing
 
@@ -140,25 +138,17 @@ class Datapath:
 
     @classmethod
     def _make(cls, state: State, ports: Iterable[str], local: bool, options: Options) -> Datapath:
-        datapath = None
+        backend = None
         try:
-            if state.has_remains:
-                take_down(state.name)
-            ifindex = make_device(state.name)
-            state.load(options, ifindex)
-            attach_program(state, ifindex)
-            datapath = cls(state, created=True, controlled=True, options=options)
+            backend = KernelBackend.make(state, options)
+            datapath = cls(backend, created=True)
             if local:
-                datapath._port_table.add(state.name, LOCAL_PORT, PortKind.INTERNAL, False)
+                backend.ports.add(state.name, LOCAL_PORT, PortKind.INTERNAL, False)
             for device in ports:
                 datapath.ports.add(device)
-            datapath._port_table.forget_events()
-            state.finish()
+            backend.finish()
         except BaseException:
-            if datapath is not None:
-                datapath._close_rooms()
-            take_down(state.name)
-            state.remove()
+            KernelBackend.undo(state, backend)
             raise
         return datapath
 
@@ -169,10 +159,10 @@ class Datapath:
         before = datapath.ports.names()
         try:
             for size, value in wanted.items():
-                if (has := getattr(datapath._options, size)) != rounded_size(size, value):
+                if (has := getattr(datapath._backend.options, size)) != rounded_size(size, value):
                     raise ConfigError(f"datapath {name} exists with {size} {has}, not {value}")
             if local and LOCAL_PORT not in datapath.ports:
-                datapath._port_table.add(name, LOCAL_PORT, PortKind.INTERNAL, False)
+                datapath._backend.ports.add(name, LOCAL_PORT, PortKind.INTERNAL, False)
             for device in ports:
                 if device not in datapath.ports:
                     datapath.ports.add(device)
@@ -191,12 +181,7 @@ class Datapath:
         NotFoundError, BusyError (another process controls it), PrivilegeError; ConfigError if its devices are in
         another network namespace (there it can be read, its ports without their devices), MachineError if another
         version of vswitch made it."""
-        state = State.open(name, control=control)
-        try:
-            return cls(state, created=False, controlled=control, options=state.options)
-        except BaseException:
-            state.close()
-            raise
+        return cls(KernelBackend.open(name, control=control), created=False)
 
     @staticmethod
     def list() -> list[str]:
@@ -215,12 +200,23 @@ class Datapath:
             state.close()
             raise
 
+    @classmethod
+    def simulate(cls, ports: Iterable[str] | int = 4, *, name: str = "simulated", **sizes: int) -> Datapath:
+        """One that needs neither root nor kernel: packets are those that a program gives to `receive`, and time goes on
+        when the program says so, by `advance`. Decisions are the kernel's, packet for packet. `ports`: names of the
+        ports 1, 2, ..., or how many. Devices, other processes, GSO packets and tunnels there are none."""
+        from vswitch.datapath.simulated.backend import SimulatedBackend  # who has a kernel need not load it
+
+        listed = [f"port{number}" for number in range(1, ports + 1)] if isinstance(ports, int) else list(ports)
+        datapath = cls(SimulatedBackend(name, Options(**sizes)), created=True)
+        for each in listed:
+            datapath.ports.add(each)
+        return datapath
+
     def _delete(self) -> None:
-        self._state.need_network()
         self._close_upcalls()
-        self._close_rooms()
-        take_down(self.name)
-        self._state.remove()
+        self._backend.delete()
+        self._closed = True
 
     def keep(self) -> None:
         """Leave the datapath in the kernel when the `with` block that created it ends."""
@@ -229,19 +225,11 @@ class Datapath:
     def close(self) -> None:
         """End control; traffic goes on by the installed megaflows. In a process forked from that which has control
         nothing ends."""
-        if not self._closed and not self._state.is_forked:
+        if not self._closed and not self._backend.is_forked:
             self._close_upcalls()
-            self._close_rooms()
-            self._state.close()
-
-    def _close_rooms(self) -> None:
-        if self._injector is not None:
-            self._injector.close()
-            self._injector = None
-        self._port_table.close()
-        self._closed = True
-        release_views(self._flow_table, self._port_table, self.meters)
-        self._flow_table.arena.memory.release()
+            self._closed = True
+            self.meters.close()
+            self._backend.close()
 
     def _close_upcalls(self) -> None:
         if self._policy is not None:
@@ -257,7 +245,7 @@ class Datapath:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._closed or self._state.is_forked:
+        if self._closed or self._backend.is_forked:
             return
         if self._created and not self._kept:
             self._delete()
@@ -267,7 +255,14 @@ class Datapath:
     @property
     def name(self) -> str:
         """What it is called."""
-        return self._state.name
+        return self._backend.name
+
+    @property
+    def _kernel(self) -> KernelBackend:
+        """The kernel's half. ConfigError for a simulated datapath, which has none."""
+        if not isinstance(self._backend, KernelBackend):
+            raise ConfigError(f"datapath {self.name} is simulated: it has no kernel's half")
+        return self._backend
 
     def __repr__(self) -> str:
         if self._closed:
@@ -278,21 +273,25 @@ class Datapath:
 
     def stats(self) -> DatapathStats:
         """Counters of the whole datapath, over all CPUs."""
-        self._state.need_open()
-        memory = self._state.memory["counters"].view
-        rows = [COUNTERS.unpack_from(memory, stripe * COUNTERS.size) for stripe in range(self._state.stripes)]
-        cache_hits, mask_hits, masks_tried, missed, lost, upcalls = (sum(column) for column in zip(*rows, strict=True))
+        self._backend.need_open()
+        counted = self._backend.counters()
         masks = self.flows.masks
-        flows = sum(count for _, _, count in masks)
-        return DatapathStats(cache_hits + mask_hits, missed, lost, upcalls, cache_hits, masks_tried, flows, len(masks))
+        return DatapathStats(
+            hit=counted.cache_hits + counted.mask_hits,
+            missed=counted.missed,
+            lost=counted.lost,
+            upcalls=counted.upcalls,
+            cache_hits=counted.cache_hits,
+            masks_tried=counted.masks_tried,
+            flows=sum(count for _, _, count in masks),
+            masks=len(masks),
+        )
 
     def explicit_drops(self) -> dict[int, int]:
         """Packets dropped by drop actions, and by megaflows without actions (reason 0), since the datapath was made:
         the action's reason -> how many."""
-        self._state.need_open()
-        begin = DATAPATH.EXPLICIT_DROPS
-        counts = self._state.bytes[begin : begin + 256 * 8].cast("Q")
-        return {reason: count for reason, count in enumerate(counts) if count}
+        self._backend.need_open()
+        return self._backend.explicit_drops()
 
     @property
     def upcall_stats(self) -> UpcallStats:
@@ -303,7 +302,7 @@ class Datapath:
 
     def transaction(self) -> Transaction:
         """Changes to the megaflows that packets see all at once."""
-        self._state.need_control("a transaction")
+        self._backend.need_control("a transaction")
         return Transaction(self.flows)
 
     def execute(
@@ -318,7 +317,7 @@ class Datapath:
         there are none (one that misses then is dropped and counted, and does not come up). A packet that is executed
         in a handler comes up again if its actions, or the rules that it meets, say so: to bound that is the program's
         job."""
-        self._state.need_control("execute")
+        self._backend.need_control("execute")
         if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
             raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
         if not isinstance(packet, bytes | bytearray | memoryview):
@@ -331,14 +330,14 @@ class Datapath:
         if len(header) != len(Offload().header):
             raise ConfigError(f"an offload of {len(header)} bytes, not {len(Offload().header)}")
         look = (in_port, 0, 0, 0, 0, 0, bytes(48))
-        injector = self._the_injector()
+        injector = self._backend.injection()
         if actions is None:
             injector.send(injector.entry(look), bytes(packet), header)
             return
         listed = check_actions((actions,) if isinstance(actions, Action) else actions)
         if not listed:
             return
-        arena = self._flow_table.arena
+        arena = self._backend.flows.arena
         word = arena.acquire_list(listed)
         try:
             injector.send(injector.entry(look, word), bytes(packet), header)
@@ -346,37 +345,60 @@ class Datapath:
             injector.forget(look, word)
             arena.release(word)
 
-    def _the_injector(self) -> Injector:
-        if self._injector is None:
-            self._injector = Injector(self._state)
-        return self._injector
-
     def _forget_removed(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
         if self._upcalls is not None:
             self._upcalls.forget(matches, slots)
         if self._policy is not None:
             self._policy.forget(matches)
 
+    # ---- of a simulated datapath alone
+
+    @property
+    def _simulation(self) -> SimulatedBackend:
+        if not self._backend.simulated:
+            raise ConfigError(f"datapath {self.name} is in the kernel: packets come by its ports, and time goes by")
+        return typing.cast("SimulatedBackend", self._backend)
+
+    def receive(self, packet: bytes | bytearray | memoryview, in_port: int | str = 1) -> Sequence[Sent]:
+        """Let a frame come in by a port of a simulated datapath. What goes out at once; what comes up, if there is a
+        handler or a policy, or `start_upcalls` was called, waits for `run` and its like. ConfigError: the
+        datapath is the kernel's, or the frame is not of 14..65549 bytes."""
+        if not isinstance(packet, bytes | bytearray | memoryview):
+            raise ConfigError(f"packet {packet!r} is no bytes")
+        if not 14 <= len(packet) <= 65549:
+            raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+        if self._policy is not None or self._miss_handler is not None:
+            self.start_upcalls()
+        return self._simulation.receive(bytes(packet), self.ports[in_port].number)
+
+    def sent(self) -> Sequence[Sent]:
+        """What has gone out of a simulated datapath since the last call, in order."""
+        return self._simulation.taken()
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by for a simulated datapath; megaflows time out meanwhile."""
+        if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+            raise ConfigError(f"time goes on by 0 seconds or more, not by {seconds!r}")
+        self._simulation.clock_ns += round(seconds * 1e9)
+        self.flows.expire()
+
     # ---- upcalls
 
     def start_upcalls(self) -> Upcalls:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
-        self._state.need_control("taking upcalls")
+        self._backend.need_control("taking upcalls")
         if self._upcalls is None:
-            quota, injector = self._options.port_quota_bytes, self._the_injector()
-            self._upcalls = Upcalls(
-                self._state, self._flow_table, self._port_table, injector, quota, self._upcall_stats
-            )
+            self._upcalls = Upcalls(self._backend, self._upcall_stats)
             self._upcalls.on_refusal = lambda rule: self._forget_removed([rule.match], ())
             self._poll = select.poll()  # select() knows no descriptor above 1023
-            for descriptor in self._descriptors(self._upcalls):
+            for descriptor in () if self._backend.simulated else self._descriptors(self._upcalls):
                 self._poll.register(descriptor, select.POLLIN)
         return self._upcalls
 
     def _descriptors(self, upcalls: Upcalls) -> tuple[int, ...]:
         """Readable when there is something to do."""
         waker = () if self._policy is None else (self._policy.waker,)
-        return (upcalls.fileno(), self._port_table.fileno(), *waker)
+        return (upcalls.fileno(), self._backend.ports.fileno(), *waker)
 
     def policy(self, function: Policy, *, priority: int = 0) -> Policy:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
@@ -384,8 +406,8 @@ class Datapath:
         given. ConfigError: there is one already."""
         if self._policy is not None:
             raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy!r}")
-        self._state.need_control("a policy")
-        self._policy = PolicyAtWork(function, self.flows, priority)
+        self._backend.need_control("a policy")
+        self._policy = PolicyAtWork(function, self.flows, priority, self._now)
         if self._upcalls is not None:
             self._poll.register(self._policy.waker, select.POLLIN)
         return function
@@ -397,7 +419,7 @@ class Datapath:
             raise ConfigError(f"datapath {self.name} has no policy to explain")
         if not isinstance(packet, Key):
             packet = Key(parse(memoryview(packet), FIELDS["in_port"].place(in_port)))
-        return explain(self._policy.policy, packet, time.monotonic(), self._policy.priority)
+        return explain(self._policy.policy, packet, self._now(), self._policy.priority)
 
     def _handler(self) -> Callable[[Miss], Answer]:
         """Who answers what comes up."""
@@ -424,7 +446,7 @@ class Datapath:
         so also for `misses` and their like."""
         upcalls = self._begin_loop()
         handler = self._handler()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else self._now() + timeout_s
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 if strict:
@@ -461,7 +483,7 @@ class Datapath:
         """What comes up, one after another, until `stop` is called, `timeout_s` is over, or the datapath is closed.
         Answers are carried out a batch at a time: when no more packets wait, or after 256."""
         upcalls = self._begin_loop()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else self._now() + timeout_s
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 yield from upcalls.misses()
@@ -474,22 +496,40 @@ class Datapath:
         """What comes up from now on to the process that controls the datapath, to look at, until it is closed here or
         `timeout_s` is over. It needs no control, and takes nothing from that process. What comes too fast to be copied
         is not shown: `on_overrun` is told how many bytes. NotFoundError: the datapath was removed."""
-        self._state.need_open()
-        return watch(self._state, timeout_s, lambda: self._closed, on_overrun)
+        self._backend.need_open()
+        return watch(self._kernel.state, timeout_s, lambda: self._closed, on_overrun)
 
     def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
         """Wait for packets, ports and the next expiry. False when the deadline has passed, or a callback closed the
         datapath."""
-        now = time.monotonic()
+        now = self._now()
         self._expire(now)
+        if self._backend.simulated:
+            return self._has_work(upcalls, deadline)
         limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
-        wait_s = 0 if upcalls.busy or self._port_table.has_events else max(limit - now, 0)
+        wait_s = 0 if upcalls.busy or self._backend.ports.has_events else max(limit - now, 0)
         readable = self._poll.poll(math.ceil(wait_s * 1000))
-        if self._port_table.has_events or any(fd == self._port_table.fileno() for fd, _ in readable):
+        if self._backend.ports.has_events or any(fd == self._backend.ports.fileno() for fd, _ in readable):
             self._follow_ports()
         if self._policy is not None and any(fd == self._policy.waker for fd, _ in readable):
             self._policy.woken()
-        return self._upcalls is upcalls and (deadline is None or time.monotonic() < deadline)
+        return self._upcalls is upcalls and (deadline is None or self._now() < deadline)
+
+    def _has_work(self, upcalls: Upcalls, deadline: float | None) -> bool:
+        """Of a simulated datapath, to which nothing comes while its program waits: whether packets wait. If not, what
+        is left of the time goes by."""
+        self._follow_ports()
+        if self._policy is not None:
+            self._policy.woken()
+        if self._upcalls is upcalls and not (upcalls.busy or upcalls.has_records):
+            if deadline is not None:
+                self.advance(max(deadline - self._now(), 0))
+            return False
+        return self._upcalls is upcalls
+
+    def _now(self) -> float:
+        """Seconds of the clock that this datapath goes by."""
+        return self._backend.now_ns() / 1e9
 
     def _expire(self, now: float) -> None:
         if now >= self._next_expiry:
@@ -497,7 +537,7 @@ class Datapath:
             self.flows.expire()
 
     def _follow_ports(self) -> None:
-        for event in self._port_table.events():
+        for event in self._backend.ports.events():
             logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
             for callback in self._port_callbacks:
                 try:
@@ -551,7 +591,10 @@ class Datapath:
     async def _async_wait(self, upcalls: Upcalls) -> bool:
         """As `_wait`, without a deadline."""
         loop = asyncio.get_running_loop()
-        self._expire(time.monotonic())
+        self._expire(self._now())
+        if self._backend.simulated:
+            await asyncio.sleep(0)
+            return self._has_work(upcalls, None)
         happened = loop.create_future()
 
         def wake() -> None:

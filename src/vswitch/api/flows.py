@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
-from vswitch.datapath.ebpf.flows import FlowTable
+from vswitch.datapath.backend import FlowStore
 from vswitch.model.actions import Action
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Megaflow, Rule
@@ -51,8 +50,9 @@ class Flows:
     """Add, change, remove and read megaflows. Whatever changes them is done when the call returns: no packet sees the
     old rule any more. All raise BusyError on a datapath that was opened for reading."""
 
-    def __init__(self, table: FlowTable) -> None:
+    def __init__(self, table: FlowStore, now_ns: Callable[[], int]) -> None:
         self._table = table
+        self._now_ns = now_ns
         self.on_removal: Removal = lambda _matches, _slots: None
 
     def __len__(self) -> int:
@@ -148,9 +148,9 @@ class Flows:
         return len(slots)
 
     def expire(self, now_ns: int | None = None) -> list[Megaflow]:
-        """Remove those whose idle or hard timeout is over (`now_ns`: CLOCK_MONOTONIC). `run` and `misses` do so by
-        themselves."""
-        return self._remove(self._table.expired(time.monotonic_ns() if now_ns is None else now_ns))
+        """Remove those whose idle or hard timeout is over at `now_ns` (CLOCK_MONOTONIC, or the simulated time; by
+        default now). `run` and `misses` do so by themselves."""
+        return self._remove(self._table.expired(self._now_ns() if now_ns is None else now_ns))
 
     def _remove(self, slots: list[int]) -> list[Megaflow]:
         if not slots:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vswitch.base.errors import ConfigError, NotFoundError
+from vswitch.datapath.backend import Control
 from vswitch.datapath.ebpf.layout import METER
-from vswitch.datapath.ebpf.state import State
 
 __all__ = ["MeterInfo", "Meters"]
 
@@ -42,11 +42,15 @@ class MeterInfo:
 class Meters:
     """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._memory = state.memory["meters"].view
-        self._words = self._memory.cast("Q")
-        self._count = state.memory["meters"].entries
+    def __init__(self, control: Control, memory: memoryview) -> None:
+        self._control = control
+        self._memory = memory
+        self._words = memory.cast("Q")
+        self._count = len(memory) // METER.size
+
+    def close(self) -> None:
+        """They are of no use any more."""
+        self._words.release()
 
     def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
         """Make or change meter `number`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
@@ -56,7 +60,7 @@ class Meters:
         headers), or 1 packet. What TCP or UDP has not cut into segments yet (GSO) is one packet, and passes or is
         dropped whole: those that are longer than the burst never pass, so that TCP through a meter with a small burst
         gets less than the rate, or nothing."""
-        self._state.need_control("setting a meter")
+        self._control.need_control("setting a meter")
         self._check(number)
         if not isinstance(rate, int) or not 1 <= rate <= 10**9:
             raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{10**9}")
@@ -75,7 +79,7 @@ class Meters:
 
     def delete(self, number: int) -> None:
         """Remove meter `number`: its packets pass from now on. NotFoundError if there is none."""
-        self._state.need_control("deleting a meter")
+        self._control.need_control("deleting a meter")
         self.get(number)
         self._write(number, 0, 0, 0)
 
@@ -91,7 +95,7 @@ class Meters:
 
     def get(self, number: int) -> MeterInfo:
         """Meter `number` and what it has counted. NotFoundError if there is none."""
-        self._state.need_open()
+        self._control.need_open()
         self._check(number)
         _, _, counts_bytes, rate, window, *counted = METER.unpack_from(self._memory, number * METER.size)
         if not window:
@@ -101,7 +105,7 @@ class Meters:
 
     def list(self) -> list[MeterInfo]:
         """All meters."""
-        self._state.need_open()
+        self._control.need_open()
         return [
             self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[4]
         ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Hashable
 
@@ -48,10 +47,11 @@ class PolicyAtWork:
     """Answers misses by a policy. State may be changed by the policy, by the thread that the datapath is used in, or by
     any other: what was decided by it is then withdrawn at the end of the run, at once, or when the loop gets to it."""
 
-    def __init__(self, policy: Policy, flows: Flows, priority: int) -> None:
+    def __init__(self, policy: Policy, flows: Flows, priority: int, now_s: Callable[[], float]) -> None:
         self.policy = policy
         self.priority = priority
         self._flows = flows
+        self._now_s = now_s
         self._standing: dict[Match, _Standing] = {}
         self._changed: deque[_Standing] = deque()
         self._thread = threading.get_ident()
@@ -78,7 +78,7 @@ class PolicyAtWork:
         # hot: once per upcall
         self._running = True
         try:
-            run = Run(self.policy, miss.key, time.monotonic())
+            run = Run(self.policy, miss.key, self._now_s())
         finally:
             self._running = False
             if self._changed:

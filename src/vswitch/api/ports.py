@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vswitch.base.errors import ConfigError
-from vswitch.datapath.ebpf.ports import PortTable
+from vswitch.datapath.backend import PortStore
 from vswitch.model.port import Port, PortEvent, PortKind, PortStats
 
 __all__ = ["Ports"]
@@ -14,7 +14,7 @@ __all__ = ["Ports"]
 class Ports:
     """Iterate over ports, look one up by number or name, add and remove them while traffic runs."""
 
-    def __init__(self, table: PortTable) -> None:
+    def __init__(self, table: PortStore) -> None:
         self._table = table
 
     def __iter__(self) -> Iterator[Port]:

@@ -20,12 +20,8 @@ from time import monotonic_ns
 
 from vswitch.api.waiting import Gates, Recent
 from vswitch.base.errors import ConfigError, ExistsError
-from vswitch.datapath.ebpf.flows import FlowTable
-from vswitch.datapath.ebpf.injection import Injector, Look
-from vswitch.datapath.ebpf.layout import DATAPATH, PORT_RING, UPCALL, UpcallOffset
-from vswitch.datapath.ebpf.memory import RingBuffer
-from vswitch.datapath.ebpf.ports import PortTable
-from vswitch.datapath.ebpf.state import State
+from vswitch.datapath.backend import Backend, Look
+from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
 from vswitch.fields import SLOTS
 from vswitch.model.actions import Action, Userspace, check_actions, walk
 from vswitch.model.match import Key, Match
@@ -224,28 +220,26 @@ methods, or not at all, so that the packet is dropped."""
 class Upcalls:
     """The one reader of a datapath's ring."""
 
-    def __init__(
-        self, state: State, flows: FlowTable, ports: PortTable, injector: Injector, quota: int, stats: UpcallStats
-    ) -> None:
-        self._flows = flows
-        self._ports = ports
-        self._injector = injector
-        self._ring = RingBuffer(state.maps["upcalls"])
+    def __init__(self, backend: Backend, stats: UpcallStats) -> None:
+        self._flows = backend.flows
+        self._ports = backend.ports
+        self._injector = backend.injection()
+        self._ring = backend.ring()
         self._view = self._ring.view
-        self._rings = state.memory["port_rings"].view.cast("Q")
-        self._alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
+        self._rings = backend.shares
+        self._alive = backend.alive
         self._records: deque[int] = deque()
         self._later: deque[int] = deque()  # behind `_records`, read from the ring already
         self._ahead: list[Miss] = []  # sent down before what is in `_later`, and not accounted for
         self._handled: list[Miss] = []
         self._recent = Recent()
-        self._gates = Gates(flows, self._ring)
+        self._gates = Gates(self._flows, self._ring)
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
         self.stats = stats
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
-        ports.set_quota(quota)
+        self._ports.set_quota(backend.options.port_quota_bytes)
 
     def _discard_leftovers(self) -> None:
         """What came up for an earlier reader is too old to be sent on; for this one, nobody is left to answer."""
@@ -264,13 +258,16 @@ class Upcalls:
         self._ring.advance()
         self._discard_leftovers()
         self._ring.close()
-        self._rings.release()
-        self._alive.release()
 
     @property
     def busy(self) -> bool:
         """Whether there is something to do although no packet waits: call `misses` or `handle` again soon."""
         return bool(self._records or self._later or self._gates)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether packets wait."""
+        return self._ring.position < self._ring.producer
 
     @property
     def in_batch(self) -> bool:

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from vswitch.datapath.ebpf.flows import FlowTable
-from vswitch.datapath.ebpf.memory import RingBuffer
+from vswitch.datapath.backend import FlowStore, Ring
 from vswitch.model.match import Match
 
 __all__ = ["Gates", "Recent"]
@@ -94,7 +93,7 @@ class Gates:
     agree: nothing of the flow is left in the ring.
     """
 
-    def __init__(self, flows: FlowTable, ring: RingBuffer) -> None:
+    def __init__(self, flows: FlowStore, ring: Ring) -> None:
         self._flows = flows
         self._ring = ring
         self._fresh: list[int] = []

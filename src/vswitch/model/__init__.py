@@ -22,6 +22,7 @@ from vswitch.model.actions import (
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import FlowStats, Megaflow, Rule
 from vswitch.model.port import Port, PortChange, PortEvent, PortKind, PortStats
+from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload, UpcallReason
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Recirculate",
     "Rule",
     "Sample",
+    "Sent",
     "SetField",
     "Truncate",
     "UpcallReason",

@@ -121,6 +121,8 @@ class Headers:
     lies in the two bytes before. `l3`: the same place, if an ARP, MPLS or IP header was read there. `l4`: the
     TCP, UDP, SCTP, ICMP or ICMPv6 header, if it was read. `link_address`: the 6 bytes of the link-layer address
     in an option of neighbour discovery. `tags`: how many VLAN tags were read, 0..2; the first begins at byte 12.
+    `routed`: an IPv6 routing header says that the destination is not the last one, which checksums are over.
+    `hidden`: there is an L4 header, but out of view.
     """
 
     tags: int = 0
@@ -128,24 +130,28 @@ class Headers:
     l3: int | None = None
     l4: int | None = None
     link_address: int | None = None
+    routed: bool = False
+    hidden: bool = False
 
 
 class _Walk:
     """One pass over one frame. `key` holds the fields read so far, the other members are those of `Headers`.
 
-    `end`: the first offset out of view.
+    `end`: the first offset out of view. `length`: of the whole frame.
     """
 
-    __slots__ = ("end", "frame", "key", "l3", "l4", "link_address", "payload", "tags")
+    __slots__ = ("end", "frame", "hidden", "key", "l3", "l4", "length", "link_address", "payload", "routed", "tags")
 
     def __init__(self, frame: bytes | memoryview) -> None:
         self.frame = bytes(frame[:_VISIBLE_BYTES])
+        self.length = len(frame)
         self.key = bytearray(KEY_BYTES)
         self.tags = self.end = 0
         self.payload: int | None = None
         self.l3: int | None = None
         self.l4: int | None = None
         self.link_address: int | None = None
+        self.routed = self.hidden = False
         _ethernet(self)
 
 
@@ -162,7 +168,7 @@ def parse(frame: bytes | memoryview, metadata: int = 0) -> int:
 def headers(frame: bytes | memoryview) -> Headers:
     """Where the headers lie from which `parse` takes the fields of `frame`."""
     walk = _Walk(frame)
-    return Headers(walk.tags, walk.payload, walk.l3, walk.l4, walk.link_address)
+    return Headers(walk.tags, walk.payload, walk.l3, walk.l4, walk.link_address, walk.routed, walk.hidden)
 
 
 def _ethernet(walk: _Walk) -> None:
@@ -266,6 +272,8 @@ def _ipv6(walk: _Walk, at: int) -> None:
     key[_IP_FRAG] = fragment
     if fragment != _LATER:
         _transport(walk, IPV6, protocol, at)
+        needed = 8 if protocol in _EXTENSION_UNITS else _TRANSPORT.get((IPV6, protocol), (0,))[0]
+        walk.hidden = bool(needed) and walk.l4 is None and at + needed <= walk.length
 
 
 def _skip_extensions(walk: _Walk, protocol: int, at: int) -> tuple[int, int, int]:
@@ -286,6 +294,7 @@ def _skip_extensions(walk: _Walk, protocol: int, at: int) -> tuple[int, int, int
                 return frame[at], _LATER, at + 8
             if offset_and_more & 1:
                 fragment = _FIRST
+        walk.routed |= protocol == ROUTING and frame[at + 3] > 0
         protocol, at = frame[at], at + 8 + unit * frame[at + 1]
     return protocol, fragment, at
 

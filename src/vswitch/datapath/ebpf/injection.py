@@ -19,6 +19,7 @@ from array import array
 from collections import OrderedDict
 
 from vswitch.base.errors import NotFoundError, VswitchError
+from vswitch.datapath.backend import Look
 from vswitch.datapath.ebpf import attach
 from vswitch.datapath.ebpf.layout import DATAPATH, INJECTION
 from vswitch.datapath.ebpf.netdev import Netdev
@@ -41,9 +42,6 @@ _MTU = 65535
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-
-Look = tuple[int, int, int, int, int, int, bytes]
-"""in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, tunnel words of the key (48 bytes)"""
 
 
 def make_device(datapath: str) -> int:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 
 from vswitch.base.errors import LimitError, NotFoundError, TableFullError
 from vswitch.datapath.ebpf.layout import OP, Verdict
+from vswitch.datapath.tunnel import TUNNEL_DEFAULTS, Tunnel, set_tunnel_field
 from vswitch.fields import FIELDS
-from vswitch.fields.kinds import TUNNEL_FLAGS
 from vswitch.model.actions import (
     Action,
     CheckPacketLength,
@@ -43,6 +43,7 @@ from vswitch.model.actions import (
     Userspace,
 )
 from vswitch.model.plain import actions_from_plain, actions_to_plain
+from vswitch.packet.spots import SPOTS
 
 __all__ = ["Arena", "OpCode", "compile_list"]
 
@@ -55,69 +56,11 @@ class OpCode:
     METER, CLONE, CHECK_LENGTH, USERSPACE = range(16, 20)
 
 
-class Base:
-    """`enum set_base`: from which header an offset counts."""
-
-    ETHERNET, IPV4, IPV6, ARP, MPLS, TCP, UDP, SCTP, ICMP, ICMPV6, ND, ND_SOURCE, ND_TARGET = range(13)
-
-
-class Sum:
-    """`enum set_checksum`: which checksums cover a field."""
-
-    NONE, IPV4, ADDRESS, L4 = range(4)
-
-
 MAX_STEPS = 255
 """Ops of one list: eight bits in the word that a packet carries from program to program."""
 
 _RESERVED = 1
 """Op 0 is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """Where a field lies in a packet: bit offset `bit` from the start of header `base`, most significant bit first."""
-
-    base: int
-    bit: int
-    sums: int
-
-
-_SPOTS: dict[str, tuple[_Spot, ...]] = {
-    "eth_dst": (_Spot(Base.ETHERNET, 0, Sum.NONE),),
-    "eth_src": (_Spot(Base.ETHERNET, 48, Sum.NONE),),
-    "ipv4_src": (_Spot(Base.IPV4, 96, Sum.ADDRESS),),
-    "ipv4_dst": (_Spot(Base.IPV4, 128, Sum.ADDRESS),),
-    "ip_tos": (_Spot(Base.IPV4, 8, Sum.IPV4), _Spot(Base.IPV6, 4, Sum.NONE)),
-    "ip_dscp": (_Spot(Base.IPV4, 8, Sum.IPV4), _Spot(Base.IPV6, 4, Sum.NONE)),
-    "ip_ecn": (_Spot(Base.IPV4, 14, Sum.IPV4), _Spot(Base.IPV6, 10, Sum.NONE)),
-    "ip_ttl": (_Spot(Base.IPV4, 64, Sum.IPV4), _Spot(Base.IPV6, 56, Sum.NONE)),
-    "ipv6_src": (_Spot(Base.IPV6, 64, Sum.ADDRESS),),
-    "ipv6_dst": (_Spot(Base.IPV6, 192, Sum.ADDRESS),),
-    "ipv6_label": (_Spot(Base.IPV6, 12, Sum.NONE),),
-    "tcp_src": (_Spot(Base.TCP, 0, Sum.L4),),
-    "tcp_dst": (_Spot(Base.TCP, 16, Sum.L4),),
-    "udp_src": (_Spot(Base.UDP, 0, Sum.L4),),
-    "udp_dst": (_Spot(Base.UDP, 16, Sum.L4),),
-    "sctp_src": (_Spot(Base.SCTP, 0, Sum.L4),),
-    "sctp_dst": (_Spot(Base.SCTP, 16, Sum.L4),),
-    "icmpv4_type": (_Spot(Base.ICMP, 0, Sum.L4),),
-    "icmpv4_code": (_Spot(Base.ICMP, 8, Sum.L4),),
-    "icmpv6_type": (_Spot(Base.ICMPV6, 0, Sum.L4),),
-    "icmpv6_code": (_Spot(Base.ICMPV6, 8, Sum.L4),),
-    "arp_op": (_Spot(Base.ARP, 48, Sum.NONE),),
-    "arp_sha": (_Spot(Base.ARP, 64, Sum.NONE),),
-    "arp_spa": (_Spot(Base.ARP, 112, Sum.NONE),),
-    "arp_tha": (_Spot(Base.ARP, 144, Sum.NONE),),
-    "arp_tpa": (_Spot(Base.ARP, 192, Sum.NONE),),
-    "nd_target": (_Spot(Base.ND, 64, Sum.L4),),
-    "nd_sll": (_Spot(Base.ND_SOURCE, 0, Sum.L4),),
-    "nd_tll": (_Spot(Base.ND_TARGET, 0, Sum.L4),),
-    "mpls_label": (_Spot(Base.MPLS, 0, Sum.NONE),),
-    "mpls_tc": (_Spot(Base.MPLS, 20, Sum.NONE),),
-    "mpls_bos": (_Spot(Base.MPLS, 23, Sum.NONE),),
-    "mpls_ttl": (_Spot(Base.MPLS, 24, Sum.NONE),),
-}
 
 
 def _op(code: int, *, a8: int = 0, a16: int = 0, a32: int = 0, value: int = 0, mask: int = 0, extra: int = 0) -> bytes:
@@ -140,7 +83,7 @@ def _packet_ops(action: SetField) -> list[bytes]:
     every Internet checksum over them. An address behind an odd word (ARP) takes two windows."""
     view = FIELDS[action.name]
     ops = []
-    for spot in _SPOTS[action.name]:
+    for spot in SPOTS[action.name]:
         end = spot.bit + view.bits
         for start in _windows(spot.bit, end):
             behind = start + 32 - end  # bits of the window behind the field; negative: the field goes on
@@ -164,23 +107,7 @@ def _swapped(word: int) -> int:
     return int.from_bytes(word.to_bytes(4, "big"), "little")
 
 
-_Tunnel = dict[str, int]
-"""The tunnel fields that the list has set so far."""
-
-_TUNNEL_DEFAULTS: _Tunnel = {"tun_ttl": 64, "tun_flags": 1 << TUNNEL_FLAGS.index("key")}
-_OTHER_FAMILY = {"tun_src": "tun_ipv6_", "tun_dst": "tun_ipv6_", "tun_ipv6_src": "tun_", "tun_ipv6_dst": "tun_"}
-
-
-def _set_tunnel(tunnel: _Tunnel, action: SetField) -> _Tunnel:
-    """The tunnel fields after one more is set; an address of one family takes those of the other away."""
-    after = {**tunnel, action.name: tunnel.get(action.name, 0) & ~action.mask | action.value}
-    if action.name in _OTHER_FAMILY:
-        for end in ("src", "dst"):
-            after.pop(_OTHER_FAMILY[action.name] + end, None)
-    return after
-
-
-def _tunnel_ops(tunnel: _Tunnel) -> list[bytes]:
+def _tunnel_ops(tunnel: Tunnel) -> list[bytes]:
     """The kernel takes the whole tunnel key at once, so all tunnel fields set in a row make one op."""
     ipv6 = "tun_ipv6_dst" in tunnel or "tun_ipv6_src" in tunnel
     op = _op(
@@ -204,7 +131,7 @@ class _Nesting:
 
     members: dict[str, int]
     lists: dict[str, tuple[Action, ...]]
-    tunnel: _Tunnel
+    tunnel: Tunnel
 
 
 class _Block:
@@ -214,7 +141,7 @@ class _Block:
         self.at = at
         self.ops: list[bytes] = []
 
-    def place(self, actions: tuple[Action, ...], tunnel: _Tunnel = _TUNNEL_DEFAULTS) -> int:
+    def place(self, actions: tuple[Action, ...], tunnel: Tunnel = TUNNEL_DEFAULTS) -> int:
         """Append a list (its nested lists behind it); where it begins | its length << 32."""
         ops = list(_flatten(actions, tunnel))
         if len(ops) > MAX_STEPS:
@@ -230,13 +157,13 @@ class _Block:
         return (self.at + begin) | len(ops) << 32
 
 
-def _flatten(actions: tuple[Action, ...], tunnel: _Tunnel) -> Iterator[bytes | _Nesting]:  # noqa: C901 - a table
+def _flatten(actions: tuple[Action, ...], tunnel: Tunnel) -> Iterator[bytes | _Nesting]:  # noqa: C901 - a table
     """One op, or what one is made from when its nested lists have places, after another."""
     longest = 0
     pending = False  # tunnel fields that no op has set yet
     for action in actions:
         if isinstance(action, SetField) and action.name.startswith("tun_"):
-            tunnel, pending = _set_tunnel(tunnel, action), True
+            tunnel, pending = set_tunnel_field(tunnel, action), True
             continue
         if pending:
             yield from _tunnel_ops(tunnel)

@@ -1,0 +1,62 @@
+"""For tests of programs and policies: a packet goes into a simulated datapath, and what becomes of it is seen.
+
+from vswitch import Datapath, drop, output
+from vswitch.testing import send
+
+def test_web_goes_to_three():
+    with Datapath.simulate(ports=3) as dp:
+        dp.policy(web_goes_to_three)
+        assert send(dp, frame).ports == [3]
+        assert send(dp, frame).upcalls == 0  # the megaflow takes it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import SupportsBytes
+
+from vswitch.api import Datapath
+from vswitch.model import Sent
+
+__all__ = ["Outcome", "Sent", "send"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a packet: what was `sent`, in order, how many `upcalls` it took to the program, of these
+    `installed` a megaflow, `failed` those in which the program did, and `drops` (reason -> packets)."""
+
+    sent: tuple[Sent, ...]
+    upcalls: int
+    installed: int
+    failed: int
+    drops: dict[str, int]
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """The numbers of the ports that packets went out of, in order."""
+        return [each.port for each in self.sent]
+
+    @property
+    def packets(self) -> Sequence[bytes]:
+        """What went out, in order."""
+        return [each.packet for each in self.sent]
+
+
+def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1) -> Outcome:
+    """Let a packet (bytes, or what `bytes()` makes some of, such as one of scapy) come in by a port, let the program
+    answer all that comes up, and see what happened. ConfigError: the datapath is not a simulated one."""
+    before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
+    drops, handled, installed, failed = before[0], before[1].handled, before[1].installed, before[1].failed
+    datapath.sent()
+    datapath.receive(bytes(packet), in_port)
+    datapath.run()
+    after = datapath.ports.stats(in_port).drops
+    return Outcome(
+        tuple(datapath.sent()),
+        datapath.upcall_stats.handled - handled,
+        datapath.upcall_stats.installed - installed,
+        datapath.upcall_stats.failed - failed,
+        {reason: more for reason, count in after.items() if (more := count - drops.get(reason, 0))},
+    )

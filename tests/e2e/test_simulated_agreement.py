@@ -1,0 +1,119 @@
+"""The simulated datapath and the kernel's do the same: random packets, rules and actions through both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+
+import pytest
+
+from tests.frames import random_packet
+from tests.rig import ARRIVED, Rig
+from vswitch import Datapath, LimitError, Match, Rule
+from vswitch.fields import FIELDS
+from vswitch.model.actions import (
+    Action,
+    CheckPacketLength,
+    Clone,
+    DecTtl,
+    Drop,
+    Hash,
+    Output,
+    PopMpls,
+    PopVlan,
+    PushMpls,
+    PushVlan,
+    Recirculate,
+    SetField,
+    Truncate,
+    Userspace,
+)
+
+SETTABLE = [name for name, view in FIELDS.items() if view.settable and not name.startswith("tun_")]
+PER_ROUND = 12
+
+
+def _value(chance: Random, name: str) -> Action:
+    view = FIELDS[name]
+    mask = chance.choice((view.max, chance.getrandbits(view.bits) or 1))
+    return SetField(name, chance.getrandbits(view.bits) & mask, mask)
+
+
+def _actions(chance: Random, depth: int = 0) -> tuple[Action, ...]:
+    """A list as a program might have it: mostly sets and outputs, now and then anything."""
+    made: list[Action] = []
+    for _ in range(chance.randrange(1, 5)):
+        kind = chance.randrange(16 if depth < 2 else 12)
+        makers: dict[int, Callable[[], list[Action]]] = {
+            0: lambda: [PushVlan(chance.getrandbits(12), chance.getrandbits(3), chance.choice((0x8100, 0x88A8)))],
+            1: lambda: [PopVlan()],
+            2: lambda: [PushMpls(chance.getrandbits(20), chance.getrandbits(3), chance.getrandbits(8))],
+            3: lambda: [PopMpls(chance.choice((0x0800, 0x86DD, 0x8847)))],
+            4: lambda: [DecTtl(_actions(chance, depth + 1) if chance.random() < 0.3 and depth < 2 else ())],
+            5: lambda: [Hash(chance.getrandbits(32)), Recirculate(7)],
+            6: lambda: [Truncate(chance.randrange(300, 600)), Output(chance.choice((2, 3)))],
+            7: lambda: [Drop(chance.getrandbits(8))] if chance.random() < 0.2 else [Output(9)],
+            8: lambda: [Userspace(bytes(chance.randrange(5)))],
+            12: lambda: [Clone(_actions(chance, depth + 1))],
+            13: lambda: [CheckPacketLength(chance.randrange(60, 300), *(_actions(chance, depth + 1) for _ in "ab"))],
+            14: lambda: [Clone(_actions(chance, depth + 1)), Output(3)],
+            15: lambda: [Recirculate(chance.randrange(1, 4))],
+        }
+        made += makers.get(kind, lambda: [_value(chance, chance.choice(SETTABLE))])()
+    return (*made, Output(chance.choice((2, 3))))
+
+
+def _rules(chance: Random) -> list[Rule]:
+    matches = [ARRIVED, *(Match(recirc_id=number) for number in (1, 2, 3))]
+    matches += [Match(recirc_id=7, dp_hash=(bit, 1)) for bit in (0, 1)]
+    rules: list[Rule] = []
+    while len(rules) < len(matches):
+        with suppress(LimitError):  # too many actions
+            rules.append(Rule(matches[len(rules)], _actions(chance)))
+    return rules
+
+
+def _in_kernel(rig: Rig, rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, ...]:
+    rig.clear()
+    rig.dp.flows.add_many(rules)
+    drops, explicit = rig.dp.ports.stats(1).drops, rig.dp.explicit_drops()
+    rig.host(1).send_many(list(frames))
+    rig.frames(2), rig.frames(3)
+    out = {port: rig.frames(port) for port in (1, 2, 3)}
+    upcalls = [(upcall.packet, upcall.key, upcall.reason, upcall.userdata, upcall.length) for upcall in rig.upcalls()]
+    after, explicit_after = rig.dp.ports.stats(1).drops, rig.dp.explicit_drops()
+    return (
+        out, upcalls,
+        {reason: more for reason, count in after.items() if (more := count - drops.get(reason, 0))},
+        {reason: more for reason, count in explicit_after.items() if (more := count - explicit.get(reason, 0))},
+        {flow.rule: (flow.stats.packets, flow.stats.bytes, flow.stats.tcp_flags) for flow in rig.dp.flows},
+    )  # fmt: skip
+
+
+def _simulated(rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, ...]:
+    with Datapath.simulate(ports=3) as dp:
+        dp.start_upcalls()
+        dp.flows.add_many(rules)
+        for frame in frames:
+            dp.receive(frame, 1)
+        sent = dp.sent()
+        misses = dp.start_upcalls().misses()
+        upcalls = [(miss.packet, miss.key, miss.reason, miss.userdata, miss.length) for miss in misses]
+        return (
+            {port: [each.packet for each in sent if each.port == port] for port in (1, 2, 3)}, upcalls,
+            dp.ports.stats(1).drops, dp.explicit_drops(),
+            {flow.rule: (flow.stats.packets, flow.stats.bytes, flow.stats.tcp_flags) for flow in dp.flows},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_simulated_and_kernel_do_the_same(rig: Rig, seed: int) -> None:
+    chance = Random(seed)
+    rules = _rules(chance)
+    frames = [bytes(random_packet(chance)) for _ in range(PER_ROUND)]
+    frames = [frame.ljust(60, b"\0") for frame in frames if len(frame) <= 1500]
+    expected = _in_kernel(rig, rules, frames)
+    simulated = _simulated(rules, frames)
+    for what, real, guess in zip(("frames", "upcalls", "drops", "explicit", "flows"), expected, simulated, strict=True):
+        assert guess == real, what
