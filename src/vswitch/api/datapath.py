@@ -214,9 +214,10 @@ class Datapath:
         return datapath
 
     def _delete(self) -> None:
+        self._backend.need_removable()
         self._close_upcalls()
-        self._backend.delete()
         self._closed = True
+        self._backend.delete()
 
     def keep(self) -> None:
         """Leave the datapath in the kernel when the `with` block that created it ends."""
@@ -228,7 +229,6 @@ class Datapath:
         if not self._closed and not self._backend.is_forked:
             self._close_upcalls()
             self._closed = True
-            self.meters.close()
             self._backend.close()
 
     def _close_upcalls(self) -> None:

@@ -42,15 +42,10 @@ class MeterInfo:
 class Meters:
     """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes."""
 
-    def __init__(self, control: Control, memory: memoryview) -> None:
+    def __init__(self, control: Control, words: memoryview) -> None:
         self._control = control
-        self._memory = memory
-        self._words = memory.cast("Q")
-        self._count = len(memory) // METER.size
-
-    def close(self) -> None:
-        """They are of no use any more."""
-        self._words.release()
+        self._words = words
+        self._count = words.nbytes // METER.size
 
     def set(self, number: int, rate: int, unit: str = "kbps", burst: float | None = None) -> None:
         """Make or change meter `number`: `rate` kbit/s ("kbps") or packets/s ("pktps"), 1 to 10^9; `burst` kbit or
@@ -97,7 +92,7 @@ class Meters:
         """Meter `number` and what it has counted. NotFoundError if there is none."""
         self._control.need_open()
         self._check(number)
-        _, _, counts_bytes, rate, window, *counted = METER.unpack_from(self._memory, number * METER.size)
+        _, _, counts_bytes, rate, window, *counted = METER.unpack_from(self._words, number * METER.size)
         if not window:
             raise NotFoundError(f"meter {number} does not exist")
         second = 10**9 << _SCALE
@@ -107,7 +102,7 @@ class Meters:
         """All meters."""
         self._control.need_open()
         return [
-            self.get(number) for number in range(self._count) if METER.unpack_from(self._memory, number * METER.size)[4]
+            self.get(number) for number in range(self._count) if METER.unpack_from(self._words, number * METER.size)[4]
         ]
 
     def _check(self, number: int) -> None:

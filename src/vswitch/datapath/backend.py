@@ -270,8 +270,8 @@ class Counters(NamedTuple):
 
 
 class Backend(Control, Protocol):
-    """One datapath. `options`: its sizes. `flows`, `ports`: what is in it. `meters`: their memory, as the kernel lays
-    it out. `shares`: 64-bit words, of each port slot what it has produced and consumed of the ring. `alive`: where who
+    """One datapath. `options`: its sizes. `flows`, `ports`: what is in it. `meters`: 64-bit words, as the kernel
+    lays them out. `shares`: words, of each port slot what it has produced and consumed of the ring. `alive`: where who
     reads upcalls leaves the time."""
 
     options: Any
@@ -288,6 +288,10 @@ class Backend(Control, Protocol):
     @property
     def ports(self) -> PortStore:
         """Its ports."""
+        ...
+
+    def need_removable(self) -> None:
+        """ConfigError if it cannot be removed from here."""
         ...
 
     def ring(self) -> Ring:

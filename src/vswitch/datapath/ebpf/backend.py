@@ -25,7 +25,7 @@ class KernelBackend:
         self.options = options
         self.flows = FlowTable(state, options.max_masks, controlled)
         self.ports = PortTable(state, controlled)
-        self.meters = state.memory["meters"].view
+        self.meters = state.memory["meters"].view.cast("Q")
         self.shares = state.memory["port_rings"].view.cast("Q")
         self.alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
         self._injector: Injector | None = None
@@ -67,7 +67,6 @@ class KernelBackend:
 
     def delete(self) -> None:
         """Remove it and all that was made for it."""
-        self.state.need_network()
         self.leave()
         take_down(self.name)
         self.state.remove()
@@ -103,6 +102,10 @@ class KernelBackend:
     def need_control(self, what: str) -> None:
         """BusyError if this process may only read it."""
         self.state.need_control(what)
+
+    def need_removable(self) -> None:
+        """ConfigError unless this thread is in the network namespace where its devices are."""
+        self.state.need_network()
 
     @property
     def is_forked(self) -> bool:

@@ -38,7 +38,7 @@ class SimulatedBackend:
         self.ports = SimulatedPorts(self.name, options.max_ports)
         self.shares = self.ports.shares
         self.alive = memoryview(bytearray(8)).cast("Q")
-        self.meters = memoryview(bytearray(METER.size * options.max_meters))
+        self.meters = memoryview(bytearray(METER.size * options.max_meters)).cast("Q")
         self._ring = SimulatedRing(options.ring_bytes)
         self._forwarder = Forwarder(self.flows, self.ports, self._ring, self.meters, self.now_ns, Random(seed))
         self._injector = SimulatedInjector(self._ring.view, self._inject)
@@ -83,6 +83,9 @@ class SimulatedBackend:
     def need_control(self, _what: str) -> None:
         """Whoever has a simulated datapath controls it."""
         self.need_open()
+
+    def need_removable(self) -> None:
+        """It always is."""
 
     def ring(self) -> SimulatedRing:
         """A reader of what comes up."""

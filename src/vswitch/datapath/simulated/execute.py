@@ -89,7 +89,7 @@ class Forwarder:
         self._flows = flows
         self._ports = ports
         self._ring = ring
-        self._meters = meters.cast("Q")
+        self._meters = meters
         self._now_ns = now_ns
         self._chance = chance
         self.sent: list[Sent] = []
