@@ -65,6 +65,7 @@ __all__ = [
     "OverlapError",
     "Packet",
     "Policy",
+    "PolicyAnswer",
     "PopMpls",
     "PopVlan",
     "Port",
@@ -77,6 +78,8 @@ __all__ = [
     "PushMpls",
     "PushVlan",
     "Recirculate",
+    "Reply",
+    "Rewrite",
     "Rule",
     "Sample",
     "Sent",
@@ -91,9 +94,12 @@ __all__ = [
     "UpcallStats",
     "Userspace",
     "VswitchError",
+    "arp_reply",
+    "arp_request",
     "by_port",
     "by_vlan",
     "drop",
+    "echo_reply",
     "format_actions",
     "format_match",
     "format_megaflow",
@@ -106,6 +112,8 @@ __all__ = [
     "parse_match",
     "parse_rule",
     "pass_on",
+    "rewrite",
+    "time_exceeded",
 ]
 
 if not typing.TYPE_CHECKING:  # to mypy this would say that every name exists

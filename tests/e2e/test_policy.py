@@ -250,7 +250,7 @@ def test_explain_touches_nothing(dp: Datapath, hosts: Hosts) -> None:
     actions: tuple[Action, ...] = output(2)
     dp.policy(lambda packet: output(ports[packet.in_port]))
     said = dp.explain(frame(), in_port=1)
-    assert said.rule == Rule(Match(in_port=1), actions)
+    assert said.rule == Rule(Match(in_port=1, recirc_id=0), actions)
     assert said.state == ("entry 1 of a table",)
     assert len(dp.flows) == 0
     assert ports._waiting == {}

@@ -30,7 +30,7 @@ from vswitch.datapath.ebpf.backend import KernelBackend
 from vswitch.datapath.ebpf.ports import take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.fields import FIELDS
-from vswitch.model.actions import Action, check_actions
+from vswitch.model.actions import Action, Output, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
@@ -405,21 +405,26 @@ class Datapath:
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
         given. ConfigError: there is one already."""
         if self._policy is not None:
-            raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy!r}")
+            raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy.policy!r}")
         self._backend.need_control("a policy")
-        self._policy = PolicyAtWork(function, self.flows, priority, self._now)
+        self._policy = PolicyAtWork(function, self.flows, priority, self._now, self._reply)
         if self._upcalls is not None:
             self._poll.register(self._policy.waker, select.POLLIN)
         return function
+
+    def _reply(self, frame: bytes, port: int) -> None:
+        self.execute(frame, Output(port), in_port=port)
 
     def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:
         """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key.
         The datapath is not touched. ConfigError: there is no policy, or its answer is nonsense."""
         if self._policy is None:
             raise ConfigError(f"datapath {self.name} has no policy to explain")
+        frame = None
         if not isinstance(packet, Key):
-            packet = Key(parse(memoryview(packet), FIELDS["in_port"].place(in_port)))
-        return explain(self._policy.policy, packet, self._now(), self._policy.priority)
+            frame = bytes(packet)
+            packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
+        return explain(self._policy.policy, packet, self._now(), self._policy.priority, frame)
 
     def _handler(self) -> Callable[[Miss], Answer]:
         """Who answers what comes up."""

@@ -16,7 +16,7 @@ from vswitch.api.flows import Flows
 from vswitch.api.upcalls import Miss, Upcalls
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
-from vswitch.policy.run import Policy, Run, Source
+from vswitch.policy.run import Policy, Run, Source, Stages
 
 __all__ = ["PolicyAtWork"]
 
@@ -47,8 +47,16 @@ class PolicyAtWork:
     """Answers misses by a policy. State may be changed by the policy, by the thread that the datapath is used in, or by
     any other: what was decided by it is then withdrawn at the end of the run, at once, or when the loop gets to it."""
 
-    def __init__(self, policy: Policy, flows: Flows, priority: int, now_s: Callable[[], float]) -> None:
-        self.policy = policy
+    def __init__(
+        self,
+        policy: Policy,
+        flows: Flows,
+        priority: int,
+        now_s: Callable[[], float],
+        send: Callable[[bytes, int], None],
+    ) -> None:
+        self.policy = Stages(policy)
+        self._send = send
         self.priority = priority
         self._flows = flows
         self._now_s = now_s
@@ -78,11 +86,15 @@ class PolicyAtWork:
         # hot: once per upcall
         self._running = True
         try:
-            run = Run(self.policy, miss.key, self._now_s())
+            run = Run(self.policy, miss.key, self._now_s(), lambda: miss.packet)
         finally:
             self._running = False
             if self._changed:
                 self.withdraw_changed()
+        if run.reply is not None:
+            self._send(run.reply.frame, miss.port if run.reply.port is None else run.reply.port)
+            miss.drop()
+            return None
         if not run.lasting:
             miss.send(run.actions)
             return None

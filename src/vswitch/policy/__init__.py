@@ -4,10 +4,11 @@ A policy is run once on a packet that the datapath does not know. What it reads 
 decides the megaflow; `docs/programming.md` says how.
 """
 
+from vswitch.policy.answers import arp_reply, arp_request, echo_reply, time_exceeded
 from vswitch.policy.compose import by_port, by_vlan, in_parallel, in_sequence, pass_on
 from vswitch.policy.networks import Networks
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Explanation, Policy, drop, now, output
+from vswitch.policy.run import Decision, Explanation, Policy, PolicyAnswer, Reply, Rewrite, drop, now, output, rewrite
 from vswitch.policy.state import Table
 
 __all__ = [
@@ -16,13 +17,21 @@ __all__ = [
     "Networks",
     "Packet",
     "Policy",
+    "PolicyAnswer",
+    "Reply",
+    "Rewrite",
     "Table",
+    "arp_reply",
+    "arp_request",
     "by_port",
     "by_vlan",
     "drop",
+    "echo_reply",
     "in_parallel",
     "in_sequence",
     "now",
     "output",
     "pass_on",
+    "rewrite",
+    "time_exceeded",
 ]

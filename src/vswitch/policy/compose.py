@@ -8,7 +8,7 @@ from typing import Any
 from vswitch.base.errors import ConfigError
 from vswitch.model.actions import Action, Clone, Drop, Output, Sample, Userspace, check_actions
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Policy, drop
+from vswitch.policy.run import Decision, Policy, Rewrite, drop
 
 __all__ = ["by_port", "by_vlan", "in_parallel", "in_sequence", "pass_on"]
 
@@ -48,6 +48,10 @@ def in_parallel(*policies: Policy) -> Policy:
             decision = _as_decision(each(packet))
             idle.append(decision.idle_timeout_s)
             hard.append(decision.hard_timeout_s)
+            if isinstance(decision.actions, Rewrite):
+                raise ConfigError(
+                    f"{decision.actions!r} of one of several policies in parallel changes the packet for others"
+                )
             for action in check_actions(decision.actions):
                 if _changes(action):
                     raise ConfigError(

@@ -230,6 +230,11 @@ class Packet:
     def __getattr__(self, name: str) -> Reading:
         raise AttributeError(f"a packet has no field {name!r} (docs/fields.md lists them)")
 
+    @property
+    def frame(self) -> bytes:
+        """Its bytes, Ethernet header first. An answer that follows from them holds for this packet alone."""
+        return self._trace.frame
+
     def has(self, name: str) -> bool:
         """Whether it has the header that this field is part of. ConfigError: there is no such field."""
         if name not in VIEWS and name not in _EITHER:

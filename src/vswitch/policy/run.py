@@ -16,25 +16,30 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from vswitch.base.errors import ConfigError
-from vswitch.model.actions import Action, Drop, Output, check_actions
+from vswitch.model.actions import Action, Drop, Output, Recirculate, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
 from vswitch.policy.packet import Packet
-from vswitch.policy.trace import Trace
+from vswitch.policy.trace import VIEWS, Trace
 
 __all__ = [
     "Decision",
     "Explanation",
     "Moment",
     "Policy",
+    "PolicyAnswer",
+    "Reply",
+    "Rewrite",
     "Run",
     "Source",
+    "Stages",
     "Waiting",
     "current_run",
     "drop",
     "explain",
     "now",
     "output",
+    "rewrite",
 ]
 
 SHORTEST_S = 0.001
@@ -70,13 +75,72 @@ class Decision:
     """An answer that says how long it holds: after `idle_timeout_s` without a packet, or `hard_timeout_s` after it was
     given, the policy is asked again."""
 
-    actions: Action | Iterable[Action]
+    actions: Action | Iterable[Action] | Rewrite
     idle_timeout_s: float | None = None
     hard_timeout_s: float | None = None
 
 
-Policy = Callable[[Packet], Action | Iterable[Action] | Decision]
-"""A function over a packet. It returns what is to be done with it: an action, several, or a `Decision`."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to the packet itself: `frame` goes out of port number `port` (None: of that which the packet came in
+    by), and the packet goes nowhere. It holds for its own packet alone."""
+
+    frame: bytes
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """An answer that changes the packet by `actions`, and asks the policy `then` what becomes of what it is now. The
+    packet stays in the kernel: it is recirculated, and what `then` reads becomes a megaflow of its own."""
+
+    actions: tuple[Action, ...]
+    then: Callable[[Packet], Any]
+
+
+def rewrite(*actions: Action, then: Callable[[Packet], Any]) -> Rewrite:
+    """See `Rewrite`. `then` is one of a few functions that are always the same, not one that is made anew each time."""
+    return Rewrite(check_actions(actions), then)
+
+
+PolicyAnswer = Action | Iterable[Action] | Reply | Rewrite | Decision
+Policy = Callable[[Packet], PolicyAnswer]
+"""A function over a packet. It returns what is to be done with it: an action, several, a `Reply` or a `Rewrite`, or a
+`Decision`, which says how long that holds."""
+
+FIRST_STAGE, MAX_STAGES = 0x50000000, 256
+"""Recirculation ids of what policies go on with: from here on, at most so many."""
+
+
+class Stages:
+    """A policy, and the policies that it goes on with; which one a packet is for, its recirculation id says."""
+
+    def __init__(self, policy: Callable[[Packet], Any]) -> None:
+        self.policy = policy
+        self._ids: dict[Callable[[Packet], Any], int] = {}
+        self._policies: dict[int, Callable[[Packet], Any]] = {}
+
+    def __call__(self, packet: Packet) -> Any:
+        """Ask the one that the packet is for."""
+        # hot: once per upcall
+        recirc_id = packet._trace.bits(_RECIRC_ID, _RECIRC_ID.max)
+        return (self._policies.get(recirc_id, self.policy) if recirc_id else self.policy)(packet)
+
+    def id_of(self, policy: Callable[[Packet], Any]) -> int:
+        """By which packets are for this one. ConfigError: too many."""
+        number = self._ids.get(policy)
+        if number is None:
+            if len(self._ids) >= MAX_STAGES:
+                raise ConfigError(
+                    f"policies go on with more than {MAX_STAGES} others: {policy!r} should be made once, not anew for "
+                    "each packet"
+                )
+            number = self._ids[policy] = FIRST_STAGE + len(self._ids)
+            self._policies[number] = policy
+        return number
+
+
+_RECIRC_ID = VIEWS["recirc_id"]
 
 drop = Drop()
 """The answer of a policy that lets nothing through."""
@@ -99,15 +163,29 @@ def _checked(answer: Any) -> tuple[Action, ...]:
     return check_actions(answer)
 
 
+def _checked_reply(reply: Reply) -> Reply:
+    if not isinstance(reply.frame, bytes) or not 14 <= len(reply.frame) <= 65549:
+        raise ConfigError(f"the policy replied with {reply.frame!r:.60}, which is no frame of 14..65549 bytes")
+    if reply.port is not None:
+        Output(reply.port)  # ConfigError if it cannot be one
+    return reply
+
+
 class Run:
     """One run of a policy: asks `policy` about a packet that looks like `key`, at the time `now_s` (of any clock that
-    does not go back). ConfigError: the answer is nonsense; whatever the policy raises goes through."""
+    does not go back). `frame` gives its bytes. ConfigError: the answer is nonsense; whatever the policy raises goes
+    through."""
 
-    __slots__ = ("actions", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "trace", "valid_until_s")
+    __slots__ = (
+        "actions", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "reply", "trace", "valid_until_s",
+    )  # fmt: skip
 
-    def __init__(self, policy: Callable[[Packet], Any], key: Key, now_s: float) -> None:
+    def __init__(
+        self, policy: Callable[[Packet], Any], key: Key, now_s: float, frame: Callable[[], bytes] | None = None
+    ) -> None:
         # hot: once per upcall
-        self.trace = Trace(key)
+        self.trace = Trace(key, frame)
+        self.reply: Reply | None = None
         self.reads: list[tuple[Source, Hashable]] = []
         self.now_s = now_s
         self.valid_until_s: float | None = None
@@ -121,8 +199,19 @@ class Run:
         if isinstance(answer, Decision):
             self.idle_timeout_s, self.hard_timeout_s = answer.idle_timeout_s, answer.hard_timeout_s
             answer = answer.actions
+        if isinstance(answer, Reply):
+            self.reply, answer = _checked_reply(answer), drop
+        elif isinstance(answer, Rewrite):
+            answer = self._going_on(policy, answer)
         self.actions = _checked(answer)
+        self.lasting &= self.reply is None and not self.trace.whole
         self._bound_by_time()
+
+    @staticmethod
+    def _going_on(policy: Callable[[Packet], Any], answer: Rewrite) -> tuple[Action, ...]:
+        if not isinstance(policy, Stages):
+            raise ConfigError(f"{answer!r} is no answer of a policy that is not at work on a datapath")
+        return (*answer.actions, Recirculate(policy.id_of(answer.then)))
 
     def _bound_by_time(self) -> None:
         if self.valid_until_s is not None:
@@ -214,6 +303,7 @@ class Explanation:
     rule: Rule | None
     actions: tuple[Action, ...]
     state: tuple[str, ...]
+    reply: Reply | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -223,12 +313,18 @@ class Explanation:
         lines.append(
             f"megaflow {self.rule!r}" if self.rule else "megaflow none: the answer holds for this packet alone"
         )
+        if self.reply is not None:
+            port = "the port it came in by" if self.reply.port is None else f"port {self.reply.port}"
+            lines.append(f"reply    {len(self.reply.frame)} bytes to {port}")
         lines.append(f"actions  {', '.join(map(repr, self.actions)) or 'drop'}")
         return "\n".join(lines)
 
 
-def explain(policy: Policy, key: Key, now_s: float, priority: int = 0) -> Explanation:
+def explain(
+    policy: Callable[[Packet], Any], key: Key, now_s: float, priority: int = 0, frame: bytes | None = None
+) -> Explanation:
     """What `policy` says to a packet that looks like `key`. State that the policy changes is changed."""
-    run = Run(policy, key, now_s)
+    run = Run(policy, key, now_s, None if frame is None else lambda: frame)
     state = dict.fromkeys(source.describe(part) for source, part in run.reads)
-    return Explanation(run.match, run.rule(priority) if run.lasting else None, run.actions, tuple(state))
+    rule = run.rule(priority) if run.lasting else None
+    return Explanation(run.match, rule, run.actions, tuple(state), run.reply)

@@ -10,9 +10,11 @@ Invariant: an answer is a function of the bits that are known when it is given.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
+from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS, KEY_BYTES, SLOTS, Field
 from vswitch.model.match import Key, Match
 
@@ -68,15 +70,26 @@ class Trace:
     are in network order, when all has been read.
     """
 
-    __slots__ = ("_bytes", "_has", "_known", "_values", "key")
+    __slots__ = ("_bytes", "_frame", "_has", "_known", "_values", "key", "whole")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, frame: Callable[[], bytes] | None = None) -> None:
         # hot, as all here: once per upcall, and for each question
         self.key = key
+        self._frame = frame
+        self.whole = False
         self._bytes = key.value.to_bytes(KEY_BYTES, "little")
         self._known: dict[str, int] = {}
         self._values: dict[str, int] = {}
         self._has: dict[int, bool] = {}
+
+    @property
+    def frame(self) -> bytes:
+        """All bytes of the packet, which no megaflow can tell from others: it is read `whole`. ConfigError: of this
+        packet nothing but the key is known."""
+        if self._frame is None:
+            raise ConfigError("the frame is not there: this packet is a key, as in explain(key)")
+        self.whole = True
+        return self._frame()
 
     @property
     def match(self) -> Match:

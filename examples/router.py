@@ -1,0 +1,88 @@
+"""A router between subnets, as a policy: it answers ARP and ping for its own addresses, asks who has what it does not
+know, and forwards the rest in the kernel, by one megaflow for each host.
+
+    sudo python examples/router.py sw0 veth1=10.0.1.1/24 veth2=10.0.2.1/24
+
+makes the switch sw0 with these devices as its ports, and these addresses as the router's on them; Ctrl-C ends and
+removes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Interface
+
+from vswitch import (
+    Datapath,
+    Decision,
+    DecTtl,
+    Output,
+    Packet,
+    PolicyAnswer,
+    SetField,
+    Table,
+    arp_reply,
+    arp_request,
+    drop,
+    echo_reply,
+    time_exceeded,
+)
+
+ARP, IPV4 = 0x0806, 0x0800
+REQUEST = 1
+ECHO = 8
+MAC = 0x0200_0000_0100
+"""Of the router on port 0; on port n it is n more."""
+
+
+def main(name: str, arguments: Iterable[str]) -> None:
+    """Make a datapath and route until Ctrl-C."""
+    addresses = dict(argument.split("=") for argument in arguments)
+    with Datapath.create(name, ports=addresses, local=False) as dp, suppress(KeyboardInterrupt):
+        dp.policy(Router({dp.ports[device].number: address for device, address in addresses.items()}))
+        print(f"{dp} routes; Ctrl-C ends it", flush=True)
+        dp.run()
+
+
+class Router:
+    """A policy that routes between the subnets of these addresses, by port."""
+
+    def __init__(self, addresses: Mapping[int, str]) -> None:
+        self.own = {port: IPv4Interface(text) for port, text in addresses.items()}
+        self.mac_of = Table(key="ipv4_src")  # of hosts, from ARP
+
+    def __call__(self, packet: Packet) -> PolicyAnswer:
+        port = int(packet.in_port)
+        if packet.eth_type == ARP:
+            return self.hear(packet, port)
+        if packet.eth_type != IPV4 or packet.eth_dst != MAC + port:
+            return drop
+        if any(packet.ipv4_dst == own.ip for own in self.own.values()):
+            return echo_reply(packet) if packet.icmpv4_type == ECHO else drop
+        return time_exceeded(packet, self.own[port].ip) if packet.ip_ttl <= 1 else self.forward(packet)
+
+    def hear(self, packet: Packet, port: int) -> PolicyAnswer:
+        """Learn who has an address, and say which is ours."""
+        if packet.arp_spa.within(self.own[port].network):
+            self.mac_of[packet.arp_spa] = packet.arp_sha
+        if packet.arp_op == REQUEST and packet.arp_tpa == self.own[port].ip:
+            return arp_reply(packet, MAC + port)
+        return Decision(drop, hard_timeout_s=1)
+
+    def forward(self, packet: Packet) -> PolicyAnswer:
+        """To the subnet that the destination is in; whose MAC address is not known is asked for it."""
+        for port, own in self.own.items():
+            if packet.ipv4_dst.within(own.network):
+                mac = self.mac_of.get(packet.ipv4_dst)
+                if mac is None:
+                    return arp_request(packet.ipv4_dst, mac=MAC + port, ip=own.ip, port=port)
+                return DecTtl(), SetField("eth_src", MAC + port), SetField("eth_dst", mac), Output(port)
+        return drop
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2:])
