@@ -57,7 +57,7 @@ class Filled(Vswitch):
     def map_bytes(self) -> int:
         """Kernel memory of its maps."""
         total = 0
-        for pin in (bpf_syscall.BPFFS / "vswitch" / self._name / "maps").iterdir():
+        for pin in (bpf_syscall.ensure_bpffs() / "vswitch" / self._name / "maps").iterdir():
             descriptor = bpf_syscall.obj_get(pin)
             try:
                 rows = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()

@@ -44,7 +44,8 @@ def answer_arp(dp: Datapath) -> None:
     def arp(miss: Miss) -> None:
         key = miss.key
         learn(key.arp_spa, key.arp_sha, miss.port)
-        known = mac_of.get(key.arp_tpa)
+        asks_for_others = key.arp_spa not in (0, key.arp_tpa)  # or it tries whether an address is free (RFC 5227)
+        known = mac_of.get(key.arp_tpa) if asks_for_others else None
         if key.arp_op == REPLY and key.eth_dst in port_of:
             miss.send(Output(port_of[key.eth_dst]))
         elif key.arp_op == REQUEST and known is not None:
@@ -54,6 +55,8 @@ def answer_arp(dp: Datapath) -> None:
             miss.send(Output(port.number) for port in dp.ports if port.number != miss.port)
 
     def learn(ip: int, mac: int, port: int) -> None:
+        if mac >> 40 & 1:  # of a group: nobody's
+            return
         if ip and (ip in mac_of or len(mac_of) < MAX_ADDRESSES):  # a probe comes from address 0 (RFC 5227)
             mac_of[ip] = mac
         if port_of.get(mac) != port and (mac in port_of or len(port_of) < MAX_ADDRESSES):

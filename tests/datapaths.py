@@ -66,7 +66,7 @@ MECHANISMS = ["tcx", "clsact"] if bpf_syscall.has_tcx() else ["clsact"]
 TEST_TYPE = 0x88B5
 """IEEE 802 local experimental Ethernet type: nobody answers such a frame."""
 
-ROOT = Path("/sys/fs/bpf/vswitch")
+ROOT = bpf_syscall.ensure_bpffs() / "vswitch"
 SOURCE = str(Path(vswitch.__file__).parent)
 
 

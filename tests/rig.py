@@ -48,7 +48,7 @@ class Rig:
         with ExitStack() as stack:
             self.lab = stack.enter_context(Lab())
             self.hosts = [self.lab.host(f"h{number}", mtu=9000) for number in (1, 2, 3)]
-            name = f"vsr{os.getpid()}-{next(_numbers)}"
+            name = f"rvs-{os.getpid()}-{next(_numbers)}"
             ports = [host.port for host in self.hosts]
             self.dp = stack.enter_context(Datapath.create(name, ports=ports, local=False, **self._options))
             self.dp.start_upcalls()

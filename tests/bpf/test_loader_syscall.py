@@ -204,4 +204,4 @@ def test_unprivileged_user_is_told_what_is_missing(tmp_path) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert "needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON" in answer.read_text()
+    assert "needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON" in answer.read_text()

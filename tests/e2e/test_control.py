@@ -6,13 +6,27 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.datapaths import Controller, command, connect, frame, is_test, reach, require_sound, said_by_child
+from tests.datapaths import (
+    ROOT,
+    Controller,
+    command,
+    connect,
+    frame,
+    is_test,
+    left_behind,
+    reach,
+    require_sound,
+    said_by_child,
+)
 from tests.lab import NAMESPACES, Host, Lab, inside, patience, wait_until
 from vswitch import (
     BusyError,
@@ -503,3 +517,84 @@ def test_process_that_ends_without_closing_leaves_the_datapath(name: str, hosts:
         assert reach(hosts[0], hosts[1])
     assert dp.name == name
     assert os.getpid() != controller.pid
+
+
+# ---- in a mount namespace that goes with its command
+
+
+def test_what_a_command_in_a_namespace_makes_is_there_afterwards(lab: Lab, name: str) -> None:
+    """`ip netns exec` gives each command a /sys of its own, where a bpf file system would end with the command."""
+    h1, h2 = (lab.host(f"h{n}", ip=f"10.0.0.{n}/24") for n in (1, 2))
+    namespace = Path("/proc/thread-self/ns/net").readlink()
+    (here,) = [path.name for path in NAMESPACES.iterdir() if f"net:[{path.stat().st_ino}]" == str(namespace)]
+
+    def vswitch(*words: str) -> str:
+        return command("ip", "netns", "exec", here, sys.executable, "-m", "vswitch", "dpctl", *words)
+
+    vswitch("add-dp", name, h1.port, h2.port)
+    assert name in vswitch("list").split()
+    vswitch("add-flow", name, "in_port(1)", "2")
+    vswitch("add-flow", name, "in_port(2)", "1")
+    assert reach(h1, h2)
+    assert name in Datapath.list()
+    with contextlib.closing(Datapath.open(name)) as dp:
+        assert len(dp.flows) == 2
+    vswitch("del-dp", name)
+    assert left_behind(name) == []
+
+
+def test_devices_whose_pins_are_gone_are_no_hindrance(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    def lose_pins() -> None:
+        Datapath.create(name, ports=[hosts[0].port]).close()
+        shutil.rmtree(ROOT / name)
+
+    lose_pins()
+    with Datapath.create(name, ports=[hosts[0].port]) as dp:
+        require_sound(dp)
+    lose_pins()
+    Datapath.delete(name)
+    assert left_behind(name) == []
+    with pytest.raises(NotFoundError):
+        Datapath.delete(name)
+
+
+# ---- two loops
+
+
+def test_second_loop_is_refused_while_the_first_waits(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
+    async def main() -> None:
+        first = asyncio.ensure_future(dp.serve())
+        await asyncio.sleep(0.05)
+        with pytest.raises(ConfigError, match="or waits for one"):
+            await dp.serve()
+        with pytest.raises(ConfigError, match="or waits for one"):
+            dp.run(timeout_s=0.1)
+        with pytest.raises(ConfigError, match="or waits for one"):
+            next(dp.misses(0.1))
+        dp.stop()
+        await asyncio.wait_for(first, 5)
+
+    asyncio.run(main())
+    dp.run(timeout_s=0.01)
+    assert list(dp.misses(0.01)) == []
+    asyncio.run(main())
+
+
+# ---- timeouts of what is there already
+
+
+def test_timeouts_that_are_given_later_count_from_then(dp: Datapath) -> None:
+    match = Match(in_port=7)
+    dp.flows.add(match, Output(1))
+    time.sleep(0.3)
+    now_ns = time.monotonic_ns
+    for hard_s, idle_s in ((0.2, None), (None, 0.2)):
+        dp.flows.put(match, Output(2), hard_timeout_s=hard_s, idle_timeout_s=idle_s)
+        assert dp.flows.expire() == []
+        assert [flow.match for flow in dp.flows.expire(now_ns() + 250_000_000)] == [match]
+        dp.flows.add(match, Output(1))
+        time.sleep(0.3)
+    dp.flows.put(match, Output(2), hard_timeout_s=0.1)
+    dp.flows.modify(match, Output(1))
+    assert dp.flows.get(match).hard_timeout_s is None
+    assert dp.flows.expire(now_ns() + 10**12) == []

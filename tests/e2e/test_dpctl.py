@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.datapaths import ROOT
 from tests.lab import Host, Lab
 from tests.shell import ENVIRONMENT, Shell, on_terminal, refused
 from vswitch import Datapath, Match, Output
@@ -92,7 +93,7 @@ def test_datapath_may_be_left_out_where_there_is_one(alone: Shell, lab: Lab) -> 
 
 
 def pins(name: str) -> Path:
-    return Path("/sys/fs/bpf/vswitch", name)
+    return ROOT / name
 
 
 def device_names() -> set[str]:

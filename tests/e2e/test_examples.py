@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -329,6 +330,22 @@ def test_arp_responder_answers_for_hosts_that_it_has_heard_of(lab: Lab, start: S
     neighbours = h3.run(["ip", "neigh", "show", "dev", "eth0"]).stdout
     assert {h1.mac, h2.mac} <= set(neighbours.split())
     assert program.interrupt() == ""
+
+
+def test_arp_responder_does_not_answer_who_tries_an_address(lab: Lab, start: Starter) -> None:
+    """As at a host's start, to find out that the address is nobody else's (RFC 5227); nor does it believe groups."""
+    h1, h2 = hosts = make_hosts(lab, 2)
+    program = start("arp_responder", *hosts)
+    wait_until(lambda: reaches(h2, h1), "the switch runs")
+    everybody, mac, ip = (1 << 48) - 1, int(h1.mac.replace(":", ""), 16), int(IPv4Address(h1.ip))
+    with h1.capturing(has_type(0x0806)) as back, h2.capturing(has_type(0x0806)) as others:
+        for source in (0, ip):
+            h1.send(build.ethernet(everybody, mac, 0x0806, build.arp(1, mac, source, 0, ip)))
+        others.wait_for(2)
+    assert back == []
+    h1.send(build.ethernet(everybody, mac, 0x0806, build.arp(1, everybody, ip + 7, 0, ip + 8)))
+    wait_until(lambda: program.port_stats(h1).upcalls >= 3, "it was looked at")
+    assert not [flow for flow in program.flows() if Match(eth_dst=everybody).covers(flow.match)]
 
 
 def test_arp_responder_lets_nothing_else_up(lab: Lab, start: Starter) -> None:

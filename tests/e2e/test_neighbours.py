@@ -13,6 +13,7 @@ import pytest
 
 from tests.datapaths import (
     MECHANISMS,
+    ROOT,
     command,
     connect,
     kernel_objects,
@@ -174,7 +175,7 @@ def test_program_that_somebody_took_down_is_hung_up_again(
     name = dp.name
     dp.close()
     if "tcx" in MECHANISMS:
-        pin = Path("/sys/fs/bpf/vswitch") / name / "links" / "1"
+        pin = ROOT / name / "links" / "1"
         if how == "watched":
             pin.unlink()
         else:

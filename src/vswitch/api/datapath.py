@@ -23,7 +23,7 @@ from vswitch.api.policies import PolicyAtWork
 from vswitch.api.ports import Ports
 from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
 from vswitch.api.watching import watch
-from vswitch.base.errors import ConfigError, ExistsError, VswitchError
+from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.backend import Backend
 from vswitch.datapath.ebpf.backend import KernelBackend
@@ -90,6 +90,7 @@ class Datapath:
         self._poll = select.poll()
         self._closed = False
         self._stop = False
+        self._looping = False
         self._port_callbacks: list[Callable[[PortEvent], None]] = []
         self._miss_handler: Callable[[Miss], Answer] | None = None
         self._policy: PolicyAtWork | None = None
@@ -192,7 +193,12 @@ class Datapath:
     def delete(name: str) -> None:
         """Remove a datapath and all that was made for it, whichever version of vswitch made it. NotFoundError,
         BusyError, PrivilegeError; ConfigError if its devices are in another network namespace."""
-        state = State.claim(name)
+        try:
+            state = State.claim(name)
+        except NotFoundError:
+            if take_down(name):  # its pins are gone, with the file system that they were in
+                return
+            raise
         try:
             take_down(name)
             state.remove()
@@ -462,7 +468,7 @@ class Datapath:
                 else:
                     upcalls.handle(handler)
         finally:
-            self._stop = False
+            self._stop = self._looping = False
 
     def stop(self) -> None:
         """Let `run`, `misses` and their like end after the batch that they are at. Called while none of them is at
@@ -471,11 +477,12 @@ class Datapath:
 
     def _begin_loop(self) -> Upcalls:
         upcalls = self.start_upcalls()
-        if upcalls.in_batch:
+        if upcalls.in_batch or self._looping:
             raise ConfigError(
-                f"datapath {self.name} is at a packet of a batch already: a handler, or a loop over misses, must end "
-                "before another loop takes packets"
+                f"datapath {self.name} is at a packet of a batch already, or waits for one: a handler, or a loop over "
+                "misses, must end before another loop takes packets"
             )
+        self._looping = True
         if self._policy is not None:
             self._policy.begin(upcalls)
         return upcalls
@@ -493,7 +500,7 @@ class Datapath:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 yield from upcalls.misses()
         finally:
-            self._stop = False
+            self._stop = self._looping = False
 
     def watch(
         self, timeout_s: float | None = None, on_overrun: Callable[[int], None] = lambda _lost: None
@@ -560,7 +567,7 @@ class Datapath:
                 for miss in upcalls.misses():
                     yield miss
         finally:
-            self._stop = False
+            self._stop = self._looping = False
 
     async def serve(
         self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None, *, strict: bool = False
@@ -583,12 +590,12 @@ class Datapath:
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
         finally:
-            self._stop = False
+            self._stop = self._looping = False
 
     async def _begin_async_loop(self) -> Upcalls:
         upcalls = self.start_upcalls()
         for _ in range(4):  # in which the event loop closes `async_misses` that somebody broke off
-            if not upcalls.in_batch:
+            if not (upcalls.in_batch or self._looping):
                 break
             await asyncio.sleep(0)
         return self._begin_loop()

@@ -96,7 +96,7 @@ class Flows:
         idle_timeout_s: float | None = None,
         hard_timeout_s: float | None = None,
     ) -> Rule:
-        """Install one, or change the one that is there."""
+        """Install one, or change the one that is there, as `modify` does."""
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         try:
             self._table.apply([rule])
@@ -113,7 +113,8 @@ class Flows:
         idle_timeout_s: float | None = None,
         hard_timeout_s: float | None = None,
     ) -> Rule:
-        """Other actions for the one with exactly this match and priority; it keeps counting. NotFoundError."""
+        """Other actions and timeouts (None for never) for the one with exactly this match and priority; it keeps
+        counting, and timeouts count from now on. NotFoundError."""
         self._table.need_control()
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         self._table.modify(self._table.find(rule.match, rule.priority), rule)

@@ -46,7 +46,7 @@ MPLS_PROTOCOLS = (0x8847, 0x8848)
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigError(f"{name} {value!r} is outside {low}..{high}")
 
 

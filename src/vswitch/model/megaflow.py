@@ -16,7 +16,8 @@ __all__ = ["FlowStats", "Megaflow", "Rule"]
 @dataclass(frozen=True, slots=True)
 class FlowStats:
     """What a megaflow has counted. `used_s` is the age of the last packet in seconds, None if there was none;
-    `tcp_flags` the union of all TCP flags seen; `age_s` the time since the megaflow was installed."""
+    `tcp_flags` the union of all TCP flags seen; `age_s` the time since the megaflow was installed, or was given other
+    timeouts."""
 
     packets: int = 0
     bytes: int = 0
@@ -45,7 +46,7 @@ class Rule:
         actions = check_actions(self.actions)
         if actions is not self.actions:
             object.__setattr__(self, "actions", actions)
-        if not isinstance(self.priority, int) or not 0 <= self.priority <= MAX_PRIORITY:
+        if not isinstance(self.priority, int) or self.priority is True or not 0 <= self.priority <= MAX_PRIORITY:
             raise ConfigError(f"priority {self.priority!r} is outside 0..{MAX_PRIORITY}")
         if self.idle_timeout_s is None and self.hard_timeout_s is None:
             return

@@ -33,7 +33,7 @@ def monitor(arguments: Namespace) -> None:
     with opened as datapath, _stopped_by_signals():
         names = names_for(datapath, arguments)
         datapath.start_upcalls()
-        _say(f"listening to datapath {datapath.name}")
+        _say(f"listening to datapath {datapath.name}, and controlling it meanwhile")
         for count, miss in enumerate(datapath.misses(arguments.timeout), 1):
             _print(miss, arguments, names)
             miss.drop()

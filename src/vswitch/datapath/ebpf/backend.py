@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from vswitch.base.errors import ExistsError
 from vswitch.datapath.backend import Counters
 from vswitch.datapath.ebpf.flows import FlowTable
 from vswitch.datapath.ebpf.injection import Injector, attach_program, make_device
@@ -37,7 +38,11 @@ class KernelBackend:
         """Fill the place that `state` has locked; `finish` makes it a datapath that others find, `undo` clears it."""
         if state.has_remains:
             take_down(state.name)
-        ifindex = make_device(state.name)
+        try:
+            ifindex = make_device(state.name)
+        except ExistsError:  # its pins are gone, with the file system that they were in
+            take_down(state.name)
+            ifindex = make_device(state.name)
         state.load(options, ifindex)
         attach_program(state, ifindex)
         return cls(state, options, controlled=True)

@@ -11,11 +11,13 @@ Failures are the errors of `vswitch.base.errors`, with the errno's text; the err
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import os
 import struct
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,9 +180,14 @@ def require_kernel(minimum: tuple[int, int] = (6, 1)) -> None:
 
 
 def ensure_bpffs(path: Path = BPFFS) -> Path:
-    """Return `path`, a mounted bpf file system; mount one there if it is none. Pins live in it."""
+    """Where the bpf file system is that pins live in: `path`; if it is none, one is mounted there. In a mount namespace
+    of its own, as `ip netns exec` makes one for a command, that would be gone with the command: there it is the one of
+    who started the command, by another path."""
     if _is_bpffs(path):
         return path
+    outer = _outer_mount_namespace()
+    if outer:
+        return _bpffs_of(outer, path)
     if _libc.mount(b"bpf", bytes(path), b"bpf", ctypes.c_ulong(0), b"mode=0700") != 0:
         number = ctypes.get_errno()
         if number == errno.ENOENT:
@@ -189,6 +196,34 @@ def ensure_bpffs(path: Path = BPFFS) -> Path:
     if not _is_bpffs(path):
         raise MachineError(f"{path} is no bpf file system, even after mounting one there")
     return path
+
+
+def _outer_mount_namespace() -> int:
+    """The nearest of the processes that this one descends from which is in another mount namespace; 0 if all are in
+    this one, or do not say."""
+    pid = os.getppid()
+    with contextlib.suppress(OSError, ValueError):
+        while pid > 0:
+            if not Path(f"/proc/{pid}/ns/mnt").samefile("/proc/self/ns/mnt"):
+                return pid
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+@functools.cache
+def _bpffs_of(pid: int, path: Path) -> Path:
+    """`path` in the mount namespace of this process, by a descriptor that stays when it ends."""
+    there = Path(f"/proc/{pid}/root") / path.relative_to("/")
+    if not _is_bpffs(there):
+        command = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(path)]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(command, capture_output=True, timeout=10, check=False)
+    if not _is_bpffs(there):
+        raise MachineError(
+            f"{path} is no bpf file system in this mount namespace, nor in the one around it: there, "
+            f"`mount -t bpf bpf {path}`"
+        )
+    return Path(f"/proc/self/fd/{os.open(there, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}")
 
 
 def _is_bpffs(path: Path) -> bool:
@@ -503,7 +538,7 @@ def raise_errno(what: str, number: int, detail: str = "") -> NoReturn:
     cause = OSError(number, os.strerror(number))
     message = f"{what}: {os.strerror(number)}" + (f" ({detail})" if detail else "")
     if number in (errno.EPERM, errno.EACCES):
-        needs = "it needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        needs = "it needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON"
         raise PrivilegeError(f"{message}; {needs}") from cause
     if number in (errno.ENOENT, errno.ENODEV, errno.ENOLINK):
         raise NotFoundError(message) from cause

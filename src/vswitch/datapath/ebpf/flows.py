@@ -506,12 +506,15 @@ class FlowTable:
 
     @_whole
     def modify(self, slot: int, rule: Rule) -> None:
-        """Other actions and timeouts for the flow in `slot`; its statistics go on."""
+        """Other actions and timeouts for the flow in `slot`; its statistics go on. Its time begins anew if it has
+        timeouts."""
         self.need_control()
         old = self._flow_words[slot * _FLOW_WORDS] & ~GATE
         word = self.arena.acquire(rule.actions)
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         self._timed -= self._has_timeout(slot)
+        if idle or hard:
+            self._flow_words[slot * _FLOW_WORDS + (_AT_KEY + KEY_BYTES) // 8] = time.monotonic_ns()
         self._flow_ints[slot * _FLOW_INTS + _AT_IDLE] = round(idle * 1000) if idle else 0
         self._flow_ints[slot * _FLOW_INTS + _AT_HARD] = round(hard * 1000) if hard else 0
         self._timed += self._has_timeout(slot)

@@ -18,7 +18,7 @@ import struct
 from array import array
 from collections import OrderedDict
 
-from vswitch.base.errors import NotFoundError, VswitchError
+from vswitch.base.errors import NotFoundError, PrivilegeError, VswitchError
 from vswitch.datapath.backend import Look
 from vswitch.datapath.ebpf import attach
 from vswitch.datapath.ebpf.layout import DATAPATH, INJECTION
@@ -70,7 +70,12 @@ class Injector:
         self._injections = state.memory["injections"].view
         self._slots = state.memory["injections"].entries
         self._injected = state.bytes[DATAPATH.INJECTED : DATAPATH.INJECTED + 8].cast("Q")
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        try:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        except PermissionError as problem:
+            raise PrivilegeError(
+                f"sending packets into datapath {state.name} needs root, or the capability CAP_NET_RAW"
+            ) from problem
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         device = hidden_name("vsi", state.name)

@@ -43,17 +43,21 @@ _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
 
-def take_down(datapath: str) -> None:
+def take_down(datapath: str) -> int:
     """Delete the devices in this network namespace that some version of vswitch has made for a datapath, and take its
-    filters off the others. (Links are pinned, and go with their pins.)"""
+    filters off the others. (Links are pinned, and go with their pins.) How many there were."""
+    found_so_far = 0
     with Netdev() as devices:
         for device in devices.devices():
             ours = device.alias == owner_mark(datapath) or (not device.alias and is_hidden_name(device.name, datapath))
             with contextlib.suppress(NotFoundError):  # it went with the other end of its pair
                 if ours:
                     devices.delete(device.ifindex)
+                    found_so_far += 1
                 elif (found := attach.find(device.ifindex, "ingress", owner=datapath)) is not None:
                     attach.detach(found)
+                    found_so_far += 1
+    return found_so_far
 
 
 @dataclass(slots=True)

@@ -107,7 +107,7 @@ class Options:
         }
         for member in fields(self):
             value, (low, high) = getattr(self, member.name), bounds[member.name]
-            if not isinstance(value, int) or not low <= value <= high:
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise ConfigError(f"{member.name} {value!r} is outside {low}..{high}")
         if self.ring_bytes & (self.ring_bytes - 1):
             raise ConfigError(f"ring_bytes {self.ring_bytes} is not a power of two")

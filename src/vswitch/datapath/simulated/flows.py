@@ -123,8 +123,10 @@ class SimulatedFlows:
                 yield from table.values()
 
     def modify(self, slot: int, rule: Rule) -> None:
-        """Other actions and timeouts for a flow."""
+        """Other actions and timeouts for a flow, whose time begins anew if it has some."""
         self._flows[slot].rule = rule
+        if rule.idle_timeout_s or rule.hard_timeout_s:
+            self._flows[slot].created_ns = self._now_ns()
 
     def open_gates(self, _slots: Sequence[int], _sent: Mapping[int, int]) -> list[int]:
         """There are none."""
@@ -213,7 +215,7 @@ class SimulatedFlows:
     @staticmethod
     def _is_over(flow: _Flow, now_ns: int) -> bool:
         idle, hard = flow.rule.idle_timeout_s, flow.rule.hard_timeout_s
-        idle_since = flow.used_ns if flow.packets else flow.created_ns
+        idle_since = max(flow.used_ns, flow.created_ns)
         return (idle is not None and now_ns - idle_since >= idle * 1e9) or (
             hard is not None and now_ns - flow.created_ns >= hard * 1e9
         )

@@ -3,7 +3,7 @@
  * Changing packets. Each function leaves a packet alone that does not have the header asked for, and answers
  * 0, or -1 if the kernel refused.
  *
- * Set-field is data, not code: an op says from which header, at which offset, 4 or 8 bytes are taken, which
+ * Set-field is data, not code: an op says from which header, at which offset, 4 bytes are taken, which
  * bits of them change, and which checksums cover them.
  */
 #pragma once
@@ -164,21 +164,20 @@ GLOBAL int set_field(struct __sk_buff *skb, const struct op *op)
 {
 	__u64 old = 0, new, store, pseudo;
 	struct place place;
-	__u32 size, at;
+	__u32 at;
 	__s64 difference;
 	__u8 checksum;
 	int base;
 
 	if (!op)
 		return 0;
-	size = op->a32 & 0xff;
 	checksum = op->a32 >> 8;
 	locate(skb, &place);
 	base = base_offset(skb, &place, op->a8);
 	if (base < 0)
 		return 0;
 	at = base + op->a16;
-	if (size == 8 ? bpf_skb_load_bytes(skb, at, &old, 8) : bpf_skb_load_bytes(skb, at, &old, 4))
+	if (bpf_skb_load_bytes(skb, at, &old, 4))
 		return 0;
 	new = (old & ~op->mask) | op->value;
 	if (new == old)
@@ -186,7 +185,7 @@ GLOBAL int set_field(struct __sk_buff *skb, const struct op *op)
 	if (unfit(&place, checksum))
 		return -1;
 	store = store_flag(skb, &place, checksum);
-	if (size == 8 ? bpf_skb_store_bytes(skb, at, &new, 8, store) : bpf_skb_store_bytes(skb, at, &new, 4, store))
+	if (bpf_skb_store_bytes(skb, at, &new, 4, store))
 		return -1;
 	if (checksum == SUM_NONE)
 		return 0;
