@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.policy import with_ports
 from vswitch import ConfigError, Decision, Drop, Key, Match, Output, Packet, Policy, Table, drop, now, output
 from vswitch.policy.run import Run, explain
 
@@ -110,7 +111,7 @@ def test_key_of_a_table_is_read_whole() -> None:
     table["02:00:00:00:00:01"] = 5
     assert Run(lambda packet: output(table[packet.eth_src]), KEY, 0).match == Match(eth_src="02:00:00:00:00:01")
     pairs = Table({(1, 80): 3})
-    assert Run(lambda p: output(pairs[p.in_port, p.tcp_dst]), KEY, 0).match == Match(in_port=1, tcp_dst=80)
+    assert Run(lambda p: output(pairs[p.in_port, p.tcp_dst]), KEY, 0).match == with_ports(in_port=1, tcp_dst=80)
 
 
 def test_keys_are_values_of_the_field() -> None:
@@ -208,7 +209,7 @@ def test_explanation_says_what_was_read_and_what_follows() -> None:
     ports = Table({80: 2})
     said = explain(lambda packet: output(ports[packet.tcp_dst]), KEY, 0, priority=3)
     assert said.rule is not None
-    assert (said.match, said.actions, said.rule.priority) == (Match(tcp_dst=80), output(2), 3)
+    assert (said.match, said.actions, said.rule.priority) == (with_ports(tcp_dst=80), output(2), 3)
     assert said.state == ("entry 80 of a table",)
     assert "tcp_dst: value 0x50" in str(said)
     assert "none: the answer holds for this packet alone" in str(explain(lambda p: output(int(float(now()))), KEY, 1))

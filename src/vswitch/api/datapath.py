@@ -37,6 +37,7 @@ from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload, UpcallReason
 from vswitch.packet.parse import parse
 from vswitch.policy.run import Explanation, Policy, explain
+from vswitch.policy.state import changing
 
 if typing.TYPE_CHECKING:
     from vswitch.datapath.simulated.backend import SimulatedBackend
@@ -430,7 +431,8 @@ class Datapath:
         if not isinstance(packet, Key):
             frame = bytes(packet)
             packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
-        return explain(self._policy.policy, packet, self._now(), self._policy.priority, frame)
+        with changing:
+            return explain(self._policy.policy, packet, self._now(), self._policy.priority, frame)
 
     def _handler(self) -> Callable[[Miss], Answer]:
         """Who answers what comes up."""
@@ -484,6 +486,7 @@ class Datapath:
             )
         self._looping = True
         if self._policy is not None:
+            upcalls.make_way = self._policy.make_way
             self._policy.begin(upcalls)
         return upcalls
 
@@ -551,11 +554,15 @@ class Datapath:
     def _follow_ports(self) -> None:
         for event in self._backend.ports.events():
             logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
-            for callback in self._port_callbacks:
-                try:
-                    callback(event)
-                except Exception:  # said so; the other events, and packets, go on
-                    logger.exception("a callback failed at %r", event)
+            with contextlib.nullcontext() if self._policy is None else self._policy.deferring():
+                self._call_back(event)
+
+    def _call_back(self, event: PortEvent) -> None:
+        for callback in self._port_callbacks:
+            try:
+                callback(event)
+            except Exception:  # said so; the other events, and packets, go on
+                logger.exception("a callback failed at %r", event)
 
     # ---- upcalls, on asyncio
 

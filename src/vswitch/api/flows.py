@@ -178,6 +178,15 @@ class Flows:
         rule = make_rule(match, (), priority)
         return self._table.read(self._table.find(rule.match, rule.priority))
 
+    def has(self, match: Match | Rule, priority: int = 0) -> bool:
+        """Whether there is one with exactly this match and priority."""
+        try:
+            rule = make_rule(match, (), priority)
+            self._table.find(rule.match, rule.priority)
+        except NotFoundError:
+            return False
+        return True
+
     def dump(self, within: Match | None = None) -> Iterator[Megaflow]:
         """All of them, or those whose packets are all in `within`."""
         for flow in self._table.dump():

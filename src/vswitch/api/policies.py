@@ -10,13 +10,14 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 
 from vswitch.api.flows import Flows
 from vswitch.api.upcalls import Miss, Upcalls
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.policy.run import Policy, Run, Source, Stages
+from vswitch.policy.state import changing
 
 __all__ = ["PolicyAtWork"]
 
@@ -24,18 +25,19 @@ __all__ = ["PolicyAtWork"]
 class _Standing:
     """A megaflow that was decided by state, and waits to be told that this is another now."""
 
-    __slots__ = ("_reads", "_tell", "rule")
+    __slots__ = ("_owner", "_reads", "rule")
 
-    def __init__(self, rule: Rule, reads: list[tuple[Source, Hashable]], tell: Callable[[_Standing], None]) -> None:
+    def __init__(self, rule: Rule, reads: list[tuple[Source, Hashable]], owner: PolicyAtWork) -> None:
         self.rule = rule
         self._reads = reads
-        self._tell = tell
+        self._owner = owner
         for table, part in reads:
             table.wait(part, self)
 
-    def withdraw(self) -> None:
+    def withdraw(self) -> PolicyAtWork:
         """Something that it was decided by has changed."""
-        self._tell(self)
+        self._owner.note_change(self)
+        return self._owner
 
     def forget(self) -> None:
         """It is gone; nothing concerns it any more."""
@@ -63,16 +65,14 @@ class PolicyAtWork:
         self._standing: dict[Match, _Standing] = {}
         self._changed: deque[_Standing] = deque()
         self._thread = threading.get_ident()
-        self._running = False
+        self._deferring = False
         self.upcalls: Upcalls | None = None
         self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Readable when another thread has changed something: call `withdraw_changed`."""
 
     def close(self) -> None:
         """Whatever changes now, changes no megaflow."""
-        for standing in self._standing.values():
-            standing.forget()
-        self._standing.clear()
+        self.forget(None)
         os.close(self.waker)
 
     def begin(self, upcalls: Upcalls) -> None:
@@ -84,31 +84,65 @@ class PolicyAtWork:
     def answer(self, miss: Miss) -> Rule | None:
         """What the policy says to a miss."""
         # hot: once per upcall
-        self._running = True
-        try:
-            run = Run(self.policy, miss.key, self._now_s(), lambda: miss.packet)
-        finally:
-            self._running = False
+        with changing:
             if self._changed:
                 self.withdraw_changed()
+            self._deferring = True
+            try:
+                run = Run(self.policy, miss.key, self._now_s(), lambda: miss.packet)
+            finally:
+                self._deferring = False
+                if self._changed:
+                    self.withdraw_changed()
+            if run.reply is None and run.lasting:
+                return self._standing_rule(run)
         if run.reply is not None:
             self._send(run.reply.frame, miss.port if run.reply.port is None else run.reply.port)
             miss.drop()
-            return None
-        if not run.lasting:
+        else:
             miss.send(run.actions)
-            return None
+        return None
+
+    def _standing_rule(self, run: Run) -> Rule:
         rule = run.rule(self.priority)
-        if run.reads:
+        if run.reads or run.valid_until_s is not None:
             before = self._standing.pop(rule.match, None)
             if before is not None:
                 before.forget()
-            self._standing[rule.match] = _Standing(rule, run.reads, self._tell)
+            self._standing[rule.match] = _Standing(rule, run.reads, self)
         return rule
 
-    def _tell(self, standing: _Standing) -> None:
+    def make_way(self, rule: Rule) -> bool:
+        """Take away what stands in the way of a rule that follows from state, or a time, as it is now: megaflows that
+        followed from it as it was, and are right for fewer packets than they could be by now, or not for long. Whether
+        there were some."""
+        with changing:
+            overlapping = [each for match, each in self._standing.items() if match.overlaps(rule.match)]
+            stale = [each for each in overlapping if each.rule.match != rule.match and self._flows.has(each.rule)]
+            for standing in stale:
+                del self._standing[standing.rule.match]
+                standing.forget()
+        self._flows.delete_many([standing.rule for standing in stale])
+        return bool(stale)
+
+    @contextlib.contextmanager
+    def deferring(self) -> Iterator[None]:
+        """What is changed within is settled at the end, all at once."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+            if self._changed:
+                self.withdraw_changed()
+
+    def note_change(self, standing: _Standing) -> None:
+        """What it was decided by has changed; `settle` follows."""
         self._changed.append(standing)
-        if self._running:
+
+    def settle(self) -> None:
+        """Withdraw what has been noted: now, in this thread; when the loop gets to it, in another."""
+        if self._deferring and threading.get_ident() == self._thread:
             return
         if threading.get_ident() == self._thread:
             self.withdraw_changed()
@@ -119,12 +153,13 @@ class PolicyAtWork:
         """Take away the megaflows that were decided by what has changed. Packets that wait for one are asked about
         again."""
         rules = []
-        while self._changed:
-            standing = self._changed.popleft()
-            if self._standing.get(standing.rule.match) is standing:
-                del self._standing[standing.rule.match]
-                standing.forget()
-                rules.append(standing.rule)
+        with changing:
+            while self._changed:
+                standing = self._changed.popleft()
+                if self._standing.get(standing.rule.match) is standing:
+                    del self._standing[standing.rule.match]
+                    standing.forget()
+                    rules.append(standing.rule)
         if rules:
             if self.upcalls is not None:
                 self.upcalls.withdraw({rule.match for rule in rules})
@@ -138,7 +173,8 @@ class PolicyAtWork:
 
     def forget(self, matches: Collection[Match] | None) -> None:
         """Megaflows with these matches (None: all) are there no more, or never were."""
-        for match in list(self._standing) if matches is None else matches:
-            standing = self._standing.pop(match, None)
-            if standing is not None:
-                standing.forget()
+        with changing:
+            for match in list(self._standing) if matches is None else matches:
+                standing = self._standing.pop(match, None)
+                if standing is not None:
+                    standing.forget()

@@ -19,7 +19,7 @@ from sys import getrefcount
 from time import monotonic_ns
 
 from vswitch.api.waiting import Gates, Recent
-from vswitch.base.errors import ConfigError, ExistsError
+from vswitch.base.errors import ConfigError, ExistsError, OverlapError
 from vswitch.datapath.backend import Backend, Look
 from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
 from vswitch.fields import SLOTS
@@ -237,6 +237,7 @@ class Upcalls:
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
         self.stats = stats
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
+        self.make_way: Callable[[Rule], bool] | None = None  # of a policy, whose misses these are
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
         self._ports.set_quota(backend.options.port_quota_bytes)
@@ -471,18 +472,32 @@ class Upcalls:
         for miss in handled:
             if miss.rule is None:
                 continue
-            try:
-                self._gates.close(self._flows.apply([miss.rule], gated=True))
-                self.stats.installed += 1
-            except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
-                if not isinstance(problem, ExistsError):
-                    self._recent.refuse(miss.rule.match)
-                    self._shaken = True
-                    self.on_refusal(miss.rule)
-                elif self._stands(miss, miss.rule):
-                    continue
-                miss.rule = None
-                self._report(problem, miss)
+            make_way = self.make_way if miss.reason is UpcallReason.MISS else None
+            problem = self._install_one(miss.rule)
+            if isinstance(problem, OverlapError) and make_way is not None and make_way(miss.rule):
+                self._shaken = True
+                problem = self._install_one(miss.rule)
+            if problem is None:
+                continue
+            if not isinstance(problem, ExistsError):
+                self._recent.refuse(miss.rule.match)
+                self._shaken = True
+                self.on_refusal(miss.rule)
+            elif self._stands(miss, miss.rule):
+                continue
+            if make_way is not None:  # what becomes of the packet is known, although others like it come up again
+                miss._send = miss.rule.actions
+            miss.rule = None
+            self._report(problem, miss)
+
+    def _install_one(self, rule: Rule) -> Exception | None:
+        """Why not, if it cannot be."""
+        try:
+            self._gates.close(self._flows.apply([rule], gated=True))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the others go on
+            return problem
+        self.stats.installed += 1
+        return None
 
     def _stands(self, miss: Miss, rule: Rule) -> bool:
         """Whether the packet may go down through the rule that is there already in the place of `rule`. One that missed

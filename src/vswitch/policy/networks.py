@@ -21,7 +21,7 @@ from vswitch.fields import FIELDS, Field, field
 from vswitch.model.match import field_value_and_mask
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, current_run
-from vswitch.policy.state import frozen
+from vswitch.policy.state import changing, frozen, tell
 
 __all__ = ["Networks"]
 
@@ -130,6 +130,13 @@ class _Ranges:
                 self._drop(of)
         return found
 
+    def take_all(self) -> list[Waiting]:
+        """Who waits for any, and waits no more."""
+        found = [waiting for waitings in self._waiting.values() for waiting in waitings]
+        self._waiting.clear()
+        self._by_size.clear()
+        return found
+
     def _drop(self, of: tuple[int, int]) -> None:
         del self._waiting[of]
         size = (of[1] - of[0]).bit_length()
@@ -223,24 +230,52 @@ class Networks(MutableMapping[Any, Any]):
     def __setitem__(self, key: Any, value: Any) -> None:
         bits, prefix = self._prefix(key)
         value = frozen(value)
-        if (bits, prefix) in self._entries:
-            if self._entries[bits, prefix] == value:
-                return
-            self._entries[bits, prefix] = value
-        else:
+        with changing:
+            tell(self._set(bits, prefix, value))
+
+    def _set(self, bits: int, prefix: Prefix, value: Hashable) -> list[Waiting]:
+        if (bits, prefix) not in self._entries:
             self._of(bits).add(prefix)
-            self._entries[bits, prefix] = value
-        self._changed(bits, prefix)
+        elif self._entries[bits, prefix] == value:
+            return []
+        self._entries[bits, prefix] = value
+        return self._changed(bits, prefix)
 
     def __delitem__(self, key: Any) -> None:
         bits, prefix = self._prefix(key)
-        if (bits, prefix) not in self._entries:
-            raise KeyError(str(key))
-        del self._entries[bits, prefix]
-        self._of(bits).remove(prefix)
-        self._changed(bits, prefix)
+        with changing:
+            if (bits, prefix) not in self._entries:
+                raise KeyError(str(key))
+            del self._entries[bits, prefix]
+            self._of(bits).remove(prefix)
+            tell(self._changed(bits, prefix))
 
-    def _changed(self, bits: int, prefix: Prefix) -> None:
+    def update(  # type: ignore[override]
+        self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any
+    ) -> None:
+        """All of them at once: their megaflows are withdrawn together. If one cannot be, nothing is changed."""
+        checked = [(*self._prefix(key), frozen(value)) for key, value in dict(entries, **more).items()]
+        with changing:
+            tell([waiting for entry in checked for waiting in self._set(*entry)])
+
+    def clear(self) -> None:
+        """No networks any more; all megaflows that were decided by them are withdrawn together."""
+        with changing:
+            if not self._entries:
+                return
+            run = current_run()
+            if run is not None and any(source is self for source, _ in run.reads):
+                run.lasting = False
+            told = [waiting for ranges in self._ranges.values() for waiting in ranges.take_all()]
+            told += self._whole
+            self._whole.clear()
+            self._entries.clear()
+            self._segments.clear()
+            self._ranges.clear()
+            tell(told)
+
+    def _changed(self, bits: int, prefix: Prefix) -> list[Waiting]:
+        """Who waited for some of its numbers, or for all that there is."""
         begin, end = prefix[0], prefix[0] + (1 << bits - prefix[1])
         run = current_run()
         if run is not None and any(
@@ -250,8 +285,7 @@ class Networks(MutableMapping[Any, Any]):
         told = self._ranges[bits].take(begin, end) if bits in self._ranges else []
         told += self._whole
         self._whole.clear()
-        for waiting in told:
-            waiting.withdraw()
+        return told
 
     @staticmethod
     def _touches(part: Hashable, bits: int, begin: int, end: int) -> bool:

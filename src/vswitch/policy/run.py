@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from vswitch.base.errors import ConfigError
+from vswitch.base.limits import MAX_TIMEOUT_S
 from vswitch.model.actions import Action, Drop, Output, Recirculate, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
@@ -31,6 +32,7 @@ __all__ = [
     "Reply",
     "Rewrite",
     "Run",
+    "Settling",
     "Source",
     "Stages",
     "Waiting",
@@ -46,11 +48,19 @@ SHORTEST_S = 0.001
 """Megaflows count milliseconds: what holds for less is not worth one."""
 
 
+class Settling(Protocol):
+    """Somebody who has been told of changes, and is to draw the consequences of all of them at once."""
+
+    def settle(self) -> None:
+        """That was all for now."""
+        ...
+
+
 class Waiting(Protocol):
     """Somebody who wants to know when something that was read is no longer so."""
 
-    def withdraw(self) -> None:
-        """It has changed."""
+    def withdraw(self) -> Settling | None:
+        """It has changed. Who is to settle that, when all are told."""
         ...
 
 
@@ -215,7 +225,7 @@ class Run:
 
     def _bound_by_time(self) -> None:
         if self.valid_until_s is not None:
-            left_s = self.valid_until_s - self.now_s
+            left_s = min(self.valid_until_s - self.now_s, MAX_TIMEOUT_S)
             self.hard_timeout_s = left_s if self.hard_timeout_s is None else min(left_s, self.hard_timeout_s)
             self.lasting &= left_s >= SHORTEST_S
 

@@ -3,11 +3,15 @@
 A policy that reads `table[key]` has an answer that holds as long as that entry does. Who changes the entry thereby
 withdraws the megaflows that were made of it, and no others.
 
+State may be changed by any thread. A run, and what follows from it, holds the lock that each change takes: so no change
+falls between a read and the note of it.
+
 Invariant: who waits for a part of a table is told of its next change, and of no later one.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -17,7 +21,17 @@ from vswitch.model.match import field_value
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, current_run
 
-__all__ = ["Table", "frozen"]
+__all__ = ["Table", "changing", "frozen", "tell"]
+
+changing = threading.RLock()
+"""Held by who changes state that policies read, and by who runs a policy."""
+
+
+def tell(waiting: Iterable[Waiting]) -> None:
+    """These have waited for something that is another now."""
+    owners = [each.withdraw() for each in waiting]
+    for owner in {id(each): each for each in owners if each is not None}.values():
+        owner.settle()
 
 
 _ALL = object()
@@ -82,27 +96,48 @@ class Table(MutableMapping[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         plain, value = self._plain(key), frozen(value)
+        with changing:
+            tell(self._set(plain, value))
+
+    def _set(self, plain: Hashable, value: Hashable) -> list[Waiting]:
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
-            return
+            return []
         self._entries[plain] = value
-        self._changed(plain, new)
+        return self._changed((plain, _ALL) if new else (plain,))
 
     def __delitem__(self, key: Any) -> None:
         plain = self._plain(key)
-        if plain not in self._entries:
-            raise KeyError(self.describe(plain))
-        del self._entries[plain]
-        self._changed(plain, True)
+        with changing:
+            if plain not in self._entries:
+                raise KeyError(self.describe(plain))
+            del self._entries[plain]
+            tell(self._changed((plain, _ALL)))
 
-    def _changed(self, plain: Hashable, comes_or_goes: bool) -> None:
+    def update(  # type: ignore[override]
+        self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any
+    ) -> None:
+        """All of them at once: their megaflows are withdrawn together. If one cannot be, nothing is changed."""
+        checked = [(self._plain(key), frozen(value)) for key, value in dict(entries, **more).items()]
+        with changing:
+            tell([waiting for plain, value in checked for waiting in self._set(plain, value)])
+
+    def clear(self) -> None:
+        """No entries any more; their megaflows are withdrawn together."""
+        with changing:
+            parts = [*self._entries, _ALL] if self._entries else []
+            self._entries.clear()
+            tell(self._changed(parts))
+
+    def _changed(self, parts: Iterable[Hashable]) -> list[Waiting]:
+        """Who waited for one of these parts."""
+        told: list[Waiting] = []
         run = current_run()
-        parts = (plain, _ALL) if comes_or_goes else (plain,)
         for part in parts:
             if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
                 run.lasting = False  # the answer follows from what it has changed itself
-            for waiting in self._waiting.pop(part, ()):
-                waiting.withdraw()
+            told += self._waiting.pop(part, ())
+        return told
 
     # ---- who waits
 

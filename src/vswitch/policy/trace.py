@@ -16,6 +16,7 @@ from typing import Literal
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS, KEY_BYTES, SLOTS, Field
+from vswitch.fields.kinds import FRAGMENTS
 from vswitch.model.match import Key, Match
 
 __all__ = ["VIEWS", "Trace", "View"]
@@ -24,7 +25,7 @@ __all__ = ["VIEWS", "Trace", "View"]
 class View:
     """A field, with at hand what a trace needs of it: where its slot lies, and what a packet that has it meets."""
 
-    __slots__ = ("begin", "end", "field", "max", "needs", "order", "shift", "slot")
+    __slots__ = ("begin", "end", "field", "has_ports", "max", "needs", "order", "shift", "slot")
 
     def __init__(self, field: Field, needs: tuple[tuple[View, tuple[int, ...]], ...]) -> None:
         slot = field.slot
@@ -35,6 +36,7 @@ class View:
         self.shift = field.shift
         self.max = field.max
         self.needs = needs
+        self.has_ports = any(need.field.name == "ip_proto" for need, _ in needs)
 
 
 def _views() -> dict[str, View]:
@@ -55,6 +57,8 @@ def _views() -> dict[str, View]:
 
 VIEWS = _views()
 """All fields. Those that need the same have the same `needs`."""
+
+_FRAGMENT, _LATER = VIEWS["ip_frag"], FRAGMENTS.index("later")
 
 
 @lru_cache(4096)
@@ -147,7 +151,10 @@ class Trace:
         asked: no other has one."""
         found = self._has.get(id(view.needs))
         if found is None:
-            found = self._has[id(view.needs)] = self._meets(view.needs)
+            found = self._meets(view.needs)
+            if found and view.has_ports:  # a later fragment has nothing of L4
+                found = not self.is_equal(_FRAGMENT, _FRAGMENT.max, _LATER)
+            self._has[id(view.needs)] = found
         return found
 
     def _meets(self, needs: tuple[tuple[View, tuple[int, ...]], ...]) -> bool:

@@ -1,0 +1,221 @@
+"""What policies decided by changes: megaflows go, others take their place, and no packet is lost by it."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from scapy.layers.inet import IP, UDP, fragment
+from scapy.layers.l2 import Ether
+
+from vswitch import (
+    ConfigError,
+    Datapath,
+    Match,
+    Networks,
+    Output,
+    Packet,
+    PolicyAnswer,
+    PortEvent,
+    Table,
+    drop,
+    now,
+    output,
+)
+from vswitch.api.flows import Flows
+from vswitch.testing import send
+
+
+@pytest.fixture
+def dp() -> Iterator[Datapath]:
+    with Datapath.simulate(ports=3) as datapath:
+        yield datapath
+
+
+def udp(src: str = "10.0.0.1", dport: int = 9) -> bytes:
+    return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src=src) / UDP(dport=dport))
+
+
+def test_what_is_wider_than_what_was_takes_its_place(dp: Datapath) -> None:
+    """Without a network its neighbours read less, while their megaflows were made with it."""
+    banned = Networks(["192.0.2.0/24", "198.51.100.0/24"])
+    dp.policy(lambda packet: drop if packet.ipv4_src in banned else output(2))
+    for source in ("10.0.0.1", "198.52.0.1", "192.0.3.1", "192.0.2.5"):
+        send(dp, udp(source))
+    del banned["192.0.2.0/24"]
+    del banned["198.51.100.0/24"]
+    for source in ("192.0.2.5", "198.51.100.1", "198.52.0.1", "10.0.0.1"):
+        outcome = send(dp, udp(source))
+        assert (outcome.ports, outcome.failed) == ([2], 0)
+        assert send(dp, udp(source)).upcalls == 0
+    assert len(dp.flows) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_networks_come_and_go_without_a_packet_lost(dp: Datapath, seed: int) -> None:
+    chance, table = Random(seed), Networks()
+    entries: dict[ipaddress.IPv4Network, int] = {}
+    dp.policy(lambda packet: output(table.lookup(packet.ipv4_src, 1)))
+    for _ in range(60):
+        length = chance.choice((0, 1, 3, 8, 9, 30, 32))
+        network = ipaddress.IPv4Network((chance.getrandbits(32) & -1 << 32 - length & 0xF0F0FFFF, length), strict=False)
+        if chance.random() < 0.6:
+            table[network] = entries[network] = chance.choice((2, 3))
+        elif entries:
+            gone = chance.choice(list(entries))
+            del table[gone], entries[gone]
+        for _ in range(4):
+            near = chance.choice([*entries, network]).network_address
+            source = ipaddress.IPv4Address(int(near) ^ chance.choice((0, 1, 1 << chance.randrange(32))))
+            holding = [each for each in entries if source in each]
+            expected = entries[max(holding, key=lambda each: each.prefixlen)] if holding else 1
+            outcome = send(dp, udp(str(source)))
+            assert (outcome.ports, outcome.failed) == ([expected], 0)
+    masks = [flow.match for flow in dp.flows]
+    assert not any(one.overlaps(other) for one in masks for other in masks if one is not other)
+
+
+def test_megaflows_of_a_time_that_is_over_do_not_stand_in_the_way(dp: Datapath) -> None:
+    """They go a moment after it, and others come before that."""
+    opening = 20.0
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.in_port == 1 and now() < opening:
+            return output(2)
+        return output(3) if packet.udp_dst == 53 else output(2)
+
+    assert send(dp, udp()).ports == [2]
+    dp._simulation.clock_ns = 20 * 10**9  # and nothing has looked for timeouts since
+    (old,) = dp.flows
+    dp.flows.modify(old.match, Output(2))
+    dp.receive(udp(dport=53), 2)
+    dp.run()
+    assert send(dp, udp(dport=53), 1).ports == [2], "the old one takes it as long as it is there"
+    policy_rule = dp.explain(udp(dport=53), in_port=1).rule
+    assert policy_rule is not None
+    assert dp._policy is not None
+    assert dp._policy.make_way(policy_rule)
+    outcome = send(dp, udp(dport=53), 1)
+    assert (outcome.ports, outcome.failed) == ([3], 0)
+
+
+def test_a_time_that_is_far_away(dp: Datapath) -> None:
+    dp.policy(lambda _packet: output(2) if now() < 1e9 else drop)
+    outcome = send(dp, udp())
+    assert (outcome.ports, outcome.installed) == ([2], 1)
+    dp.flows.flush()
+    dp._policy = None
+    dp.policy(lambda _packet: output(2) if now() < float("inf") else drop)
+    assert send(dp, udp()).installed == 1
+
+
+def test_packets_pass_though_no_megaflow_can_be_installed() -> None:
+    with Datapath.simulate(ports=3, max_masks=3) as dp:
+        dp.policy(lambda packet: output(2 + (int(packet.udp_dst & 1 << int(packet.udp_src & 15)) > 0)))
+        outcomes = [send(dp, udp_from(sport, 0xFF)) for sport in range(16)]
+        assert [outcome.ports for outcome in outcomes] == [[3]] * 8 + [[2]] * 8
+        assert sum(outcome.installed for outcome in outcomes) <= 3 < sum(outcome.failed for outcome in outcomes)
+
+
+def udp_from(sport: int, dport: int) -> bytes:
+    return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP() / UDP(sport=sport, dport=dport))
+
+
+def test_rules_of_others_are_not_made_way_for(dp: Datapath) -> None:
+    dp.flows.add(Match(in_port=1, udp_dst=7), Output(1))
+    state = Table({"port": 2})
+    dp.policy(lambda _packet: output(state["port"]))
+    outcome = send(dp, udp())
+    assert (outcome.ports, outcome.installed, outcome.failed) == ([2], 0, 1)
+    assert [flow.actions for flow in dp.flows] == [(Output(1),)]
+    assert not state._waiting
+
+
+def test_a_later_fragment_has_no_ports(dp: Datapath) -> None:
+    dp.policy(lambda packet: output(2) if packet.udp_dst < 1024 else output(3))
+    whole = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(id=7) / UDP(dport=9) / bytes(2000)
+    first, later = fragment(whole, fragsize=1400)
+    assert send(dp, bytes(first)).ports == [2]
+    assert send(dp, bytes(later)).ports == [3]
+    assert send(dp, udp()).upcalls <= 1
+    assert send(dp, bytes(later)).upcalls == 0
+
+
+def test_a_change_by_another_thread_while_a_policy_runs_is_not_lost(dp: Datapath) -> None:
+    is_open = Table({"door": True})
+    read, changed = threading.Event(), threading.Event()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        answer = output(2) if is_open["door"] else drop
+        read.set()
+        changed.wait(0.2)  # in which the other thread tries
+        return answer
+
+    def close() -> None:
+        read.wait(5)
+        is_open["door"] = False
+        changed.set()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    dp.receive(udp())
+    dp.run()
+    thread.join(5)
+    dp.run()
+    assert not [flow for flow in dp.flows if flow.actions == output(2)]
+    assert send(dp, udp()).drops == {"explicit": 1}
+
+
+@pytest.fixture
+def deletions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many megaflows each call took away."""
+    calls: list[int] = []
+    plain = Flows._remove
+
+    def remove(flows: Flows, slots: list[int]) -> object:
+        if slots:
+            calls.append(len(slots))
+        return plain(flows, slots)
+
+    monkeypatch.setattr(Flows, "_remove", remove)
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["table", "networks"])
+def test_many_changes_withdraw_together(dp: Datapath, deletions: list[int], kind: str) -> None:
+    """One by one each would wait for the packets that are under way."""
+    addresses = [f"10.0.0.{n}" for n in range(1, 101)]
+    state: Table | Networks = Table(key="ipv4_src") if kind == "table" else Networks()
+    state.update(dict.fromkeys(addresses, 2))
+    dp.policy(lambda packet: output(state.get(packet.ipv4_src, 3)))
+
+    def fill() -> None:
+        assert {send(dp, udp(address)).failed for address in addresses} == {0}
+        assert len(dp.flows) == 100
+        deletions.clear()
+
+    fill()
+    state.update(dict.fromkeys(addresses, 1))
+    assert deletions == [100]
+    fill()
+
+    @dp.on_port_event
+    def follow(_event: PortEvent) -> None:
+        for address in addresses:
+            state[address] = 3
+
+    dp.ports.add("another")
+    dp.run()
+    assert deletions == [100]
+    fill()
+    state.clear()
+    assert deletions == [100]
+    assert not state
+    with pytest.raises(ConfigError, match="could change unseen"):
+        state.update({"10.0.0.1": 2, "10.0.0.2": []})
+    assert not state, "all or nothing"
