@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Host, Lab, patience, wait_until
-from vswitch import Datapath, DatapathStats, Match, Megaflow, Output, PortStats
+from tests.lab import Host, Lab, LabError, patience, wait_until
+from vswitch import Datapath, DatapathStats, Drop, Match, Megaflow, Output, PortStats
 from vswitch.packet import build
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +113,7 @@ def test_example_says_how_to_run_it_and_is_short(example: str) -> None:
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert f"sudo python examples/{example}.py sw0 veth1" in result.stderr
-    assert path.read_text(encoding="utf-8").count("\n") <= 100
+    assert path.read_text(encoding="utf-8").count("\n") <= 110
 
 
 # ---- learning_switch
@@ -228,6 +231,132 @@ def test_learning_policy_follows_hosts_and_ports(lab: Lab, start: Starter) -> No
     wait_until(lambda: all(len(flow.actions) == 3 for flow in program.flows()), "it forgets, and floods at most")
     wait_until(lambda: reaches(h1, old), "the others go on")
     assert program.interrupt() == ""
+
+
+# ---- tcp_tracker
+
+
+def test_tcp_tracker_sees_connections_begin_and_end_and_nothing_else(lab: Lab, start: Starter) -> None:
+    h1, h2 = hosts = make_hosts(lab, 2)
+    program = start("tcp_tracker", *hosts)
+    address = h2.serve_http()
+    h2.iperf3_server()
+    assert h1.curl(address) == "hello from h2\n"
+    assert h1.iperf3(h2.ip) > 0
+    h1.run(["curl", "-s", "http://10.0.0.2:9"], check=False)  # where nobody listens
+    asked = sum(program.port_stats(host).upcalls for host in hosts)
+    assert asked <= 40, "some for each connection, none for its data"
+    assert program.stats().missed == 0
+    said = program.interrupt().splitlines()
+    new, closed = ([line for line in said if line.startswith(what)] for what in ("new: ", "closed: "))
+    assert len(new) == 1 + 2 + 1, "HTTP, iperf3's two, and the one that is refused"
+    assert len(closed) == 3
+    assert re.fullmatch(r"new: 10\.0\.0\.1:\d+ to 10\.0\.0\.2:80\d*", new[0])
+    assert [line for line in said if line.startswith("reset: ") and "10.0.0.2:9 " in line]
+
+
+# ---- scan_detector
+
+
+def test_scan_detector_shuts_out_who_scans_and_nobody_else(lab: Lab, start: Starter) -> None:
+    server, visitor, scanner = hosts = make_hosts(lab, 3)
+    program = start("scan_detector", *hosts)
+    address = server.serve_http()
+    assert visitor.curl(address) == scanner.curl(address) == "hello from h1\n"
+    of_scanner = IPv4Address(scanner.ip).packed + IPv4Address(server.ip).packed
+    with server.capturing(lambda frame: frame[26:34] == of_scanner) as arrived:
+        scan = ["hping3", "--quiet", "-S", "-p", "++100", "-i", "u2000", "-c", "500", server.ip]
+        scanner.run(scan, timeout_s=60, check=False)
+        for _ in range(3):
+            assert visitor.curl(address) == "hello from h1\n"
+    assert len(arrived) <= 60, "some before it was noticed"
+    dropping = [flow for flow in program.flows() if not flow.actions or isinstance(flow.actions[0], Drop)]
+    assert max(flow.stats.packets for flow in dropping) > 300, "one megaflow takes the scan"
+    assert scanner.ping(server.ip, count=1).received == 1, "other than TCP is not its business"
+    asked = program.port_stats(scanner).upcalls
+    assert asked < 100
+    assert program.interrupt() == f"shut out: {scanner.ip}\n"
+
+
+# ---- load_balancer
+
+
+def test_load_balancer_spreads_connections_over_the_servers_that_answer(lab: Lab, start: Starter) -> None:
+    client, *servers = make_hosts(lab, 3)
+    for server in servers:
+        server.serve_http()
+    arguments = [f"{server.port}={server.ip}" for server in servers]
+    program = start("load_balancer", client.port, "10.0.0.100", *arguments)
+    url = "http://10.0.0.100:80/"
+
+    def served() -> set[str]:
+        found = set()
+        for _ in range(12):
+            with suppress(LabError):
+                found.add(client.curl(url, timeout_s=1).split()[-1])
+        return found
+
+    wait_until(lambda: served() == {"h2", "h3"}, "both servers answer", 20)
+    servers[0].run(["ip", "link", "set", "eth0", "down"])
+    wait_until(lambda: served() == {"h3"}, "the one that is left serves all", 20)
+    for _ in range(10):
+        assert client.curl(url) == "hello from h3\n"
+    servers[0].run(["ip", "link", "set", "eth0", "up"])
+    wait_until(lambda: served() == {"h2", "h3"}, "it is back", 20)
+    assert [flow for flow in program.flows() if flow.actions and Output(1) == flow.actions[-1]]
+    assert program.interrupt() == ""
+
+
+# ---- firewall
+
+RULES = """
+allow:
+  - arp: true
+  - {to: 10.0.0.2, tcp: 80}
+  - {from: 10.0.0.0/24, icmp: true}
+"""
+
+
+def test_firewall_lets_pass_what_its_file_allows(lab: Lab, start: Starter, tmp_path: Path) -> None:
+    h1, h2 = hosts = make_hosts(lab, 2)
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    program = start("firewall", *hosts, str(file))
+    addresses = [h2.serve_http(port) for port in (80, 81)]
+    assert h1.curl(addresses[0]) == "hello from h2\n"
+    with pytest.raises(LabError):
+        h1.curl(addresses[1], timeout_s=1)
+    with pytest.raises(LabError):
+        h2.curl(h1.serve_http(80), timeout_s=1)
+    assert h1.ping(h2.ip).received == 3
+    file.write_text(RULES + "  - {to: 10.0.0.2, tcp: 81}\n")
+    wait_until(lambda: len(program.flows()) == 9, "the file is read again")
+    assert h1.curl(addresses[1]) == "hello from h2\n"
+    for wrong in ("allow: 5", "allow:\n  - {tpc: 80}", "allow:\n  - {to: nobody}", "allow: ["):
+        file.write_text(wrong)
+        assert program.process.stdout
+        line = program.process.stdout.readline()
+        while line.endswith(" rules\n"):
+            line = program.process.stdout.readline()
+        assert line.startswith("the rules stay as they were: ")
+        assert h1.curl(addresses[1]) == "hello from h2\n"
+    assert program.stats().missed == 0
+    program.interrupt()
+
+
+def test_firewall_is_reloaded_without_a_packet_lost(lab: Lab, start: Starter, tmp_path: Path) -> None:
+    h1, h2 = hosts = make_hosts(lab, 2)
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    program = start("firewall", *hosts, str(file))
+    count = 20
+    with ThreadPoolExecutor(1) as pool:
+        pinging = pool.submit(h1.ping, h2.ip, 100 * count, 0.002)
+        for number in range(count):
+            file.write_text(RULES + f"  - {{to: 10.0.0.2, tcp: {1000 + number}}}\n")
+            time.sleep(0.25)
+        assert pinging.result().received == 100 * count
+    assert program.interrupt().count(" rules\n") >= count // 2
 
 
 # ---- router

@@ -1,0 +1,90 @@
+"""A port-scan detector: who opens connections faster than people do is shut out for a while, and nobody else is.
+
+    sudo python examples/scan_detector.py sw0 veth1 veth2 veth3
+
+makes the switch sw0, on which all the others reach the first device, a server's, and it reaches them; Ctrl-C ends and
+removes it. Each new connection is asked about, and counted for its source. A source that is shut out costs one
+megaflow, which drops its TCP packets in the kernel until the time is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from vswitch import Datapath, Decision, Packet, Policy, PolicyAnswer, Table, drop, in_sequence, now, output, pass_on
+
+SYN, ACK = 2, 16
+"""RFC 9293 section 3.1."""
+
+LIMIT, WINDOW_S = 20, 1.0
+"""Connections of one source within so many seconds."""
+
+BAN_S = 10.0
+"""How long a source is shut out."""
+
+IDLE_S = 30.0
+"""A connection that is silent for so long is asked about again."""
+
+MAX_SOURCES = 65536
+"""Counted at a time; of more the one that was silent for longest is forgotten."""
+
+
+def main(name: str, devices: Iterable[str]) -> None:
+    """Make a datapath and guard until Ctrl-C."""
+    with Datapath.create(name, ports=devices, local=False) as dp, suppress(KeyboardInterrupt):
+        dp.policy(in_sequence(guard(), star()))
+        print(f"{dp} looks for scans; Ctrl-C ends it", flush=True)
+        dp.run()
+
+
+def guard() -> Callable[[Packet], object]:
+    """A policy that drops what comes from those who are shut out, and passes on all else."""
+    until = Table(key="ipv4_src")
+    tries: OrderedDict[int, deque[float]] = OrderedDict()
+
+    def policy(packet: Packet) -> object:
+        if packet.in_port == 1 or not packet.tcp_flags.present or packet.ip_dst.version != 4:
+            return pass_on
+        source = packet.ipv4_src
+        if now() < until.get(source, 0.0):
+            return drop
+        connection = (int(source), int(packet.tcp_src), int(packet.tcp_dst))  # so it has a megaflow of its own
+        if packet.tcp_flags & (SYN | ACK) == SYN and is_too_fast(connection[0]):
+            until[source] = time.monotonic() + BAN_S
+            print(f"shut out: {source}", flush=True)
+            return drop
+        return pass_on
+
+    def is_too_fast(source: int) -> bool:
+        times = tries.setdefault(source, deque(maxlen=LIMIT))
+        tries.move_to_end(source)
+        if len(tries) > MAX_SOURCES:
+            tries.popitem(last=False)
+        times.append(time.monotonic())
+        return len(times) == LIMIT and times[-1] - times[0] < WINDOW_S
+
+    return policy
+
+
+def star() -> Policy:
+    """A policy for a switch on which everybody reaches port 1, and it reaches everybody."""
+    place_of = Table(key="eth_src")
+
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.in_port != 1:
+            place_of[packet.eth_src] = packet.in_port
+            return Decision(output(1), idle_timeout_s=IDLE_S)
+        port = place_of.get(packet.eth_dst)
+        return Decision(drop if port is None else output(port), idle_timeout_s=IDLE_S)
+
+    return policy
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,82 @@
+"""A tracker of TCP connections: Python sees only packets with SYN, FIN or RST; all else stays in the kernel.
+
+    sudo python examples/tcp_tracker.py sw0 veth1 veth2
+
+makes the switch sw0, a cable between the two devices, and prints connections that begin and end; Ctrl-C ends and
+removes it. The rules are laid down ahead of time, and the packets that Python sees are copies: nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+
+from vswitch import Datapath, Key, Match, Miss, Output, Rule, Userspace
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+"""RFC 9293 section 3.1."""
+
+MAX_CONNECTIONS = 65536
+"""Kept in mind; of more the oldest is forgotten."""
+
+Connection = tuple[str, str]
+
+
+def main(name: str, devices: Iterable[str]) -> None:
+    """Make a datapath and watch until Ctrl-C."""
+    with Datapath.create(name, ports=devices, local=False) as dp, suppress(KeyboardInterrupt):
+        track(dp)
+        print(f"{dp} tracks connections; Ctrl-C ends it", flush=True)
+        dp.run()
+
+
+def track(dp: Datapath) -> None:
+    """Make `dp` a cable that tells of connections."""
+    begun: OrderedDict[Connection, float] = OrderedDict()
+    closing: dict[Connection, str] = {}  # who has sent FIN
+    rules: list[Rule] = []
+    for here, there in ((1, 2), (2, 1)):
+        rules.append(Rule(Match(in_port=here), (Output(there),)))
+        for priority, flag in enumerate((FIN, SYN, RST), 1):
+            watched = Match(in_port=here, tcp_flags=(flag, flag))
+            rules.append(Rule(watched, (Output(there), Userspace()), priority))
+    dp.flows.replace(rules)
+
+    @dp.on_miss
+    def see(miss: Miss) -> None:
+        source, target = end(miss.key, "src"), end(miss.key, "dst")
+        connection = (min(source, target), max(source, target))
+        flags = miss.key.tcp_flags
+        if flags & RST or (flags & FIN and closing.get(connection, source) != source):
+            finish(connection, "reset" if flags & RST else "closed")
+        elif flags & FIN:
+            closing[connection] = source
+        elif not flags & ACK and connection not in begun:
+            begun[connection] = time.monotonic()
+            print(f"new: {source} to {target}", flush=True)
+            if len(begun) > MAX_CONNECTIONS:
+                closing.pop(begun.popitem(last=False)[0], None)
+
+    def finish(connection: Connection, how: str) -> None:
+        since = begun.pop(connection, None)
+        closing.pop(connection, None)
+        if since is not None:
+            print(f"{how}: {' and '.join(connection)} after {time.monotonic() - since:.3f} s", flush=True)
+
+
+def end(key: Key, side: str) -> str:
+    """Address and port."""
+    port = getattr(key, f"tcp_{side}")
+    if key.has("ipv4_src"):
+        return f"{IPv4Address(getattr(key, f'ipv4_{side}'))}:{port}"
+    return f"[{IPv6Address(getattr(key, f'ipv6_{side}'))}]:{port}"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2:])
