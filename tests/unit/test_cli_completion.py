@@ -32,7 +32,7 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "demo", "completion"]),
+    ("|", ["dpctl", "explain", "demo", "completion"]),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),

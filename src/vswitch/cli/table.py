@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vswitch import __version__
-from vswitch.cli.arguments import Group, Program, argument
+from vswitch.cli.arguments import Command, Group, Program, argument
 from vswitch.cli.dpctl.table import DPCTL
 
 __all__ = ["SHELLS", "VSWITCH"]
@@ -15,6 +15,19 @@ VSWITCH = Group(
     "A programmable virtual switch for Linux",
     (
         DPCTL,
+        Command(
+            "explain",
+            "tell what a policy would do with a packet",
+            "vswitch.cli.explain:explain",
+            (
+                argument("policy", metavar="POLICY", help="FILE.py:NAME or MODULE:NAME"),
+                argument("packet", metavar="PACKET", help="the frame in hexadecimal, Ethernet header first"),
+                argument("--in-port", type=int, default=1, metavar="PORT", help="that it comes in by (default 1)"),
+                argument("--json", action="store_true", help="as one line of JSON"),
+            ),
+            description="Runs the policy on the packet, in this process. No datapath is touched, and root not needed.",
+            example="vswitch explain switch.py:policy ffffffffffff0200000000010806 --in-port 2",
+        ),
         Program(
             "demo",
             "show what the switch does, in network namespaces of its own",

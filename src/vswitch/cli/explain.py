@@ -1,0 +1,75 @@
+"""explain: what a policy would do with a packet, without a datapath."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from vswitch import ConfigError, Datapath, Policy, VswitchError, format_actions, format_match
+from vswitch.cli.arguments import UsageError
+
+__all__ = ["explain"]
+
+
+def explain(arguments: Namespace) -> None:
+    """Load the policy, ask it, and print what it read and what follows."""
+    try:
+        packet = bytes.fromhex(arguments.packet.replace(":", ""))
+    except ValueError:
+        raise UsageError(f"packet {arguments.packet[:40]!r} is not hexadecimal") from None
+    with Datapath.simulate(ports=1) as datapath:
+        datapath.policy(_load(arguments.policy))
+        try:
+            told = datapath.explain(packet, in_port=arguments.in_port)
+        except VswitchError:
+            raise
+        except Exception as problem:
+            raise ConfigError(f"the policy raised {type(problem).__name__}: {problem}") from problem
+    said: dict[str, Any] = {
+        "reads": format_match(told.match),
+        "state": list(told.state),
+        "megaflow": None if told.rule is None else f"priority({told.rule.priority}),{format_match(told.rule.match)}",
+        "actions": format_actions(told.actions),
+        "reply": None if told.reply is None else told.reply.frame.hex(),
+    }
+    if arguments.json:
+        print(json.dumps(said))
+        return
+    for text in (said["reads"] or "any", *said["state"]):
+        print(f"reads:    {text}")
+    print(f"megaflow: {said['megaflow'] or 'none, the answer holds for this packet alone'}")
+    print(f"actions:  {said['actions']}")
+    if said["reply"]:
+        print(f"reply:    {said['reply']}")
+
+
+def _load(where: str) -> Policy:
+    """The policy that FILE.py:NAME or MODULE:NAME names."""
+    place, colon, name = where.rpartition(":")
+    if not colon:
+        raise UsageError(f"policy {where!r} is not FILE.py:NAME or MODULE:NAME")
+    try:
+        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except VswitchError:
+        raise
+    except Exception as problem:
+        raise ConfigError(f"{place} cannot be loaded: {type(problem).__name__}: {problem}") from problem
+    policy = getattr(module, name, None)
+    if not callable(policy):
+        raise ConfigError(f"{place} has no policy {name!r}")
+    return policy  # type: ignore[no-any-return]
+
+
+def _module_of_file(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ConfigError(f"{path} does not exist")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as if it was run
+    spec.loader.exec_module(module)
+    return module
