@@ -1,17 +1,22 @@
-"""The programs in docs/programming.md work as they are written there."""
+"""The programs in docs/programming.md and docs/tutorial.md work as they are written there."""
 
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.lab import Host
+from tests.lab import Host, patience, wait_until
 from tests.reactive import running
 from vswitch import Datapath, Policy
 
-TEXT = (Path(__file__).parents[2] / "docs" / "programming.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "programming.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 REACHES = {"web_goes_to_three": False, "learning_switch": True, "firewall": False, "until_closing": False}
 """Whether hosts 1 and 2 can ping each other."""
@@ -20,6 +25,27 @@ REACHES = {"web_goes_to_three": False, "learning_switch": True, "firewall": Fals
 def test_every_program_is_tried() -> None:
     functions = [re.findall(r"def (\w+)", program) for program in PROGRAMS]
     assert functions == [*([name] for name in REACHES), ["policy", "frame"]]
+
+
+def test_the_tutorial_works_step_by_step(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    """Each piece of code after the others, and what they end with on real devices."""
+    names: dict[str, Any] = {}
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    pieces = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(pieces) == 6
+    for piece in pieces:
+        exec(piece, names)
+    program = "\n".join(pieces) + "\nimport sys\nmain(sys.argv[1], sys.argv[2:])\n"
+    ports = [host.port for host in hosts]
+    with subprocess.Popen([sys.executable, "-c", program, name, *ports], stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: name in Datapath.list() and hosts[0].ping(hosts[1].ip, count=1).received, "it works")
+            assert hosts[1].curl(hosts[2].serve_http()) == "hello from h3\n"
+            process.send_signal(signal.SIGINT)
+            process.wait(10 * patience())
+        finally:
+            process.kill()
+    assert name not in Datapath.list()
 
 
 def test_the_program_without_a_network_works() -> None:
