@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, reacting, scaling
+from bench import forwarding, policies, reacting, scaling
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -27,6 +27,7 @@ CASES: dict[str, Case] = {
     "fairness": reacting.fairness,
     "flows": scaling.flows,
     "transaction": scaling.transaction,
+    "policies": policies.policies,
 }
 
 
