@@ -91,7 +91,7 @@ def _needed(case: str, policy: Callable[[Packet], Any], keys: Iterator[Key]) -> 
 
 
 def _learning() -> Iterator[Figure]:
-    """All hosts talk to all, by a connection each way. Who learns reads where a packet comes from, so each pair of hosts
+    """All hosts talk to all, by a connection each way. Who learns reads where a packet comes from: each pair of hosts
     is a megaflow."""
     place_of = Table({0x020000000000 + host: host % PORTS + 1 for host in range(HOSTS)}, key="eth_src")
 
