@@ -181,11 +181,11 @@ def require_kernel(minimum: tuple[int, int] = (6, 1)) -> None:
 
 def ensure_bpffs(path: Path = BPFFS) -> Path:
     """Where the bpf file system is that pins live in: `path`; if it is none, one is mounted there. In a mount namespace
-    of its own, as `ip netns exec` makes one for a command, that would be gone with the command: there it is the one of
-    who started the command, by another path."""
+    of its own, as `ip netns exec` makes one for a command, what is mounted at the default place would be gone with the
+    command: there it is the one of who started the command, by another path."""
     if _is_bpffs(path):
         return path
-    outer = _outer_mount_namespace()
+    outer = _outer_mount_namespace() if path == BPFFS else 0
     if outer:
         return _bpffs_of(outer, path)
     if _libc.mount(b"bpf", bytes(path), b"bpf", ctypes.c_ulong(0), b"mode=0700") != 0:
