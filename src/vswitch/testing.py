@@ -50,6 +50,7 @@ def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1) -> O
     before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
     drops, handled, installed, failed = before[0], before[1].handled, before[1].installed, before[1].failed
     datapath.sent()
+    datapath.start_upcalls()
     datapath.receive(bytes(packet), in_port)
     datapath.run()
     after = datapath.ports.stats(in_port).drops

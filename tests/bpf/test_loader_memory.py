@@ -241,6 +241,15 @@ def test_onlooker_that_is_too_late_counts_what_it_has_missed(ring) -> None:
     onlooker.close()
 
 
+def test_onlooker_may_take_some_at_a_time(ring) -> None:
+    ring, producer = ring
+    onlooker = RingOnlooker(ring.fd)
+    for number in range(10):
+        emit(producer, number)
+    assert [len(list(onlooker.copies(4))) for _ in range(4)] == [4, 4, 2, 0]
+    onlooker.close()
+
+
 def test_ring_needs_no_descriptor_of_the_map() -> None:
     with loaded() as program:
         fd = os.dup(program.map_fd("ring"))

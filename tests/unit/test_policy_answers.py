@@ -105,6 +105,31 @@ def test_time_exceeded_quotes_the_packet(dp: Datapath) -> None:
     assert outcome.packets[0].endswith(bytes(six)[:1232])
 
 
+@pytest.mark.parametrize(
+    "packet",
+    [
+        to_router(IP(src="10.0.0.1", dst="10.9.9.9", ttl=1) / ICMP(type=11) / bytes(28)),
+        to_router(IP(src="10.0.0.1", dst="10.9.9.9", ttl=1, frag=100, proto=17) / bytes(100)),
+        to_router(IP(src="255.255.255.255", dst="10.9.9.9", ttl=1) / UDP()),
+        to_router(IP(src="224.0.0.1", dst="10.9.9.9", ttl=1) / UDP()),
+        Ether(src=HOST, dst="ff:ff:ff:ff:ff:ff") / IP(src="10.0.0.1", dst="10.9.9.9", ttl=1) / UDP(),
+        to_router(IPv6(src="::", dst="2001:db8::9", hlim=1) / UDP()),
+        to_router(IPv6(src="2001:db8::1", dst="2001:db8::9", hlim=1) / ICMPv6TimeExceeded()),
+    ],
+)
+def test_what_must_not_be_answered_is_dropped(dp: Datapath, packet: Scapy) -> None:
+    dp.policy(lambda packet: time_exceeded(packet, "10.0.0.9" if packet.ip_dst.version == 4 else "2001:db8::9"))
+    outcome = send(dp, packet)
+    assert (outcome.sent, outcome.failed, outcome.drops) == ((), 0, {"explicit": 1})
+
+
+def test_ping_of_a_group_is_not_answered(dp: Datapath) -> None:
+    dp.policy(echo_reply)
+    packet = Ether(src=HOST, dst="01:00:5e:00:00:01") / IP(src="10.0.0.1", dst="224.0.0.1") / ICMP(type=8)
+    outcome = send(dp, packet)
+    assert (outcome.sent, outcome.failed) == ((), 0)
+
+
 def test_a_question_goes_out_in_place_of_the_packet(dp: Datapath) -> None:
     dp.policy(lambda packet: arp_request(packet.ipv4_dst, mac=ROUTER, ip="10.0.2.1", port=3))
     (sent,) = send(dp, to_router(IP(src="10.0.0.1", dst="10.0.2.5") / UDP())).sent

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from random import Random
 
@@ -98,7 +100,7 @@ def test_megaflows_of_a_time_that_is_over_do_not_stand_in_the_way(dp: Datapath) 
     policy_rule = dp.explain(udp(dport=53), in_port=1).rule
     assert policy_rule is not None
     assert dp._policy is not None
-    assert dp._policy.make_way(policy_rule)
+    assert dp._policy.make_way([policy_rule]) == {old.match}
     outcome = send(dp, udp(dport=53), 1)
     assert (outcome.ports, outcome.failed) == ([3], 0)
 
@@ -219,3 +221,139 @@ def test_many_changes_withdraw_together(dp: Datapath, deletions: list[int], kind
     with pytest.raises(ConfigError, match="could change unseen"):
         state.update({"10.0.0.1": 2, "10.0.0.2": []})
     assert not state, "all or nothing"
+
+
+# ---- within a batch
+
+
+def test_what_makes_way_within_a_batch_loses_no_packet(dp: Datapath) -> None:
+    """The time that a policy compares with comes between two packets of one batch, whose megaflows overlap."""
+    opening = 20.0
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if now() < opening:
+            dp._simulation.clock_ns = 21 * 10**9  # after it has been asked
+            return output(2) if packet.udp_src == 7 else output(3)
+        return output(2) if packet.udp_dst == 53 else output(3)
+
+    packets = [udp_from(7, 1), udp_from(8, 53), *(udp_from(7, 1 + n % 60) for n in range(100)), udp_from(8, 53)]
+    for packet in packets:
+        dp.receive(packet)
+    dp.run()
+    assert len(dp.sent()) == len(packets)
+    assert dp.ports.stats(1).drops == {}
+    assert dp.upcall_stats.failed == 0
+    assert send(dp, udp_from(7, 53)).ports == [2]
+    assert send(dp, udp_from(7, 9)).ports == [3]
+
+
+def test_many_that_need_way_are_made_way_for_at_once(dp: Datapath, deletions: list[int]) -> None:
+    networks = Networks()
+    dp.policy(lambda packet: output(networks.lookup(packet.ipv4_src, 2)))
+    networks.update({f"10.0.0.{n}/32": 2 for n in range(0, 256, 2)})
+    for n in range(1, 256, 2):
+        dp.receive(udp(f"10.0.0.{n}"))
+    dp.run()
+    installed = len(dp.flows)
+    assert installed > 100
+    deletions.clear()
+    networks.clear()
+    assert deletions == [installed]
+    networks.update({f"10.0.0.{n}/32": 2 for n in range(0, 256, 2)})
+    for n in range(1, 256, 2):
+        dp.receive(udp(f"10.0.0.{n}"))
+    dp.run()
+    deletions.clear()
+    for n in range(0, 128, 2):
+        del networks[f"10.0.0.{n}/32"]
+    assert deletions == [], "nobody has asked for these"
+    dp.sent()
+    for n in range(0, 128, 2):
+        dp.receive(udp(f"10.0.0.{n}"))
+    dp.run()
+    assert len(dp.sent()) == 64
+    assert len(deletions) <= 2
+    assert dp.upcall_stats.failed == 0
+
+
+def test_a_rule_of_another_priority_that_goes_is_another_rule(dp: Datapath) -> None:
+    state = Table({"port": 2})
+    dp.policy(lambda packet: output(state["port"]) if packet.in_port == 1 else drop)
+    assert send(dp, udp()).ports == [2]
+    (flow,) = dp.flows
+    dp.flows.add(flow.match, priority=10)
+    assert send(dp, udp()).ports == []
+    dp.flows.delete(flow.match, 10)
+    assert send(dp, udp()).ports == [2]
+    state["port"] = 3
+    assert send(dp, udp()).ports == [3]
+
+
+# ---- threads and signals
+
+
+def test_changes_are_settled_at_once_when_no_loop_runs(dp: Datapath) -> None:
+    """Also after one has run in another thread."""
+    state = Table({"port": 2})
+    dp.policy(lambda _packet: output(state["port"]))
+    dp.receive(udp())
+    thread = threading.Thread(target=dp.run)
+    thread.start()
+    thread.join(5)
+    assert len(dp.flows) == 1
+    state["port"] = 3
+    assert len(dp.flows) == 0
+
+
+def test_state_may_be_changed_by_a_signal(dp: Datapath) -> None:
+    """Its handler runs in the middle of whatever the loop is at."""
+    state, turn = Table(dict.fromkeys(range(32), 2), key="udp_dst"), 0
+    dp.policy(lambda packet: output(state[packet.udp_dst]))
+
+    def change(_number: int, _frame: object) -> None:
+        nonlocal turn
+        turn += 1
+        state.update(dict.fromkeys(range(32), 2 + turn % 2))
+
+    before = signal.signal(signal.SIGALRM, change)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0007)
+    try:
+        end = time.monotonic() + 0.6
+        while time.monotonic() < end:
+            for port in range(32):
+                dp.receive(udp(dport=port))
+            dp.run()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert turn > 20
+    assert dp.upcall_stats.failed == 0
+    state.update(dict.fromkeys(range(32), 1))
+    assert not dp.flows
+
+
+@pytest.mark.parametrize("table", [Table({1: 2}, key="ip_ttl"), Networks({1: 2}, key="ip_ttl")])
+def test_tables_are_mappings_for_threads_too(table: Table | Networks) -> None:
+    problems: list[Exception] = []
+
+    def use() -> None:
+        try:
+            for _ in range(500):
+                table.pop(1, None)
+                table.setdefault(1, 3)
+                list(table)
+                table.clear()
+                with pytest.raises(KeyError):
+                    table.pop(2)
+        except Exception as problem:  # noqa: BLE001 - told by the test
+            problems.append(problem)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert problems == []
+    with pytest.raises(KeyError):
+        table.popitem()

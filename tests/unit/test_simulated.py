@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -142,6 +142,14 @@ def test_a_handler_that_raises_costs_its_own_packet(dp: Datapath, caplog: pytest
     assert send(dp, udp(sport=2)).ports == [3]
 
 
+def test_rules_alone_are_tested_alike_each_time(dp: Datapath) -> None:
+    dp.flows.add(Match(tcp_dst=80), Output(3))
+    assert send(dp, WEB).ports == [3]
+    for _ in range(2):
+        outcome = send(dp, udp())
+        assert (outcome.upcalls, outcome.sent, outcome.drops) == (1, (), {}), "a packet that the rules do not know"
+
+
 def test_what_nobody_reads_is_counted(dp: Datapath) -> None:
     assert dp.receive(udp()) == []
     assert (dp.ports.stats(1).lost, dp.ports.stats(1).drops) == (1, {"no_flow": 1})
@@ -264,6 +272,8 @@ def test_on_asyncio(dp: Datapath) -> None:
 def test_ports_come_and_go(dp: Datapath) -> None:
     seen = []
     dp.on_port_event(lambda event: seen.append((event.change.value, event.port.name)))
+    dp.run()
+    assert seen == []
     dp.ports.add("tunnel", 9)
     dp.flows.add(Match(), Output(9))
     assert send(dp, udp()).ports == [9]
@@ -288,8 +298,14 @@ def test_what_is_the_kernels_is_refused(dp: Datapath) -> None:
     dp.close()
     with pytest.raises(ConfigError, match="closed"):
         dp.receive(udp())
-    with pytest.raises(ConfigError, match="closed"):
-        dp.stats()
+    uses: list[Callable[[], object]] = [
+        dp.stats, lambda: dp.flows.add(Match()), lambda: list(dp.flows), lambda: dp.flows.get(Match()), dp.flows.flush,
+        lambda: dp.ports.add("x"), lambda: list(dp.ports), lambda: dp.ports.stats(1), lambda: dp.meters.set(1, 1),
+        lambda: dp.execute(udp(), Output(1)), dp.start_upcalls, lambda: dp.policy(lambda _packet: drop),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(ConfigError, match="closed"):
+            use()
 
 
 def test_it_takes_no_root() -> None:

@@ -31,7 +31,8 @@ from vswitch.datapath.ebpf.ports import take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Output, check_actions
-from vswitch.model.match import Key, Match
+from vswitch.model.match import Key
+from vswitch.model.megaflow import Rule
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload, UpcallReason
@@ -218,6 +219,7 @@ class Datapath:
         datapath = cls(SimulatedBackend(name, Options(**sizes)), created=True)
         for each in listed:
             datapath.ports.add(each)
+        datapath._backend.ports.forget_events()
         return datapath
 
     def _delete(self) -> None:
@@ -352,11 +354,11 @@ class Datapath:
             injector.forget(look, word)
             arena.release(word)
 
-    def _forget_removed(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
+    def _forget_removed(self, rules: Collection[Rule] | None, slots: Collection[int]) -> None:
         if self._upcalls is not None:
-            self._upcalls.forget(matches, slots)
+            self._upcalls.forget(None if rules is None else [rule.match for rule in rules], slots)
         if self._policy is not None:
-            self._policy.forget(matches)
+            self._policy.forget(rules)
 
     # ---- of a simulated datapath alone
 
@@ -376,7 +378,8 @@ class Datapath:
             raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
         if self._policy is not None or self._miss_handler is not None:
             self.start_upcalls()
-        return self._simulation.receive(bytes(packet), self.ports[in_port].number)
+        with self._deferring():
+            return self._simulation.receive(bytes(packet), self.ports[in_port].number)
 
     def sent(self) -> Sequence[Sent]:
         """What has gone out of a simulated datapath since the last call, in order."""
@@ -396,7 +399,7 @@ class Datapath:
         self._backend.need_control("taking upcalls")
         if self._upcalls is None:
             self._upcalls = Upcalls(self._backend, self._upcall_stats)
-            self._upcalls.on_refusal = lambda rule: self._forget_removed([rule.match], ())
+            self._upcalls.on_refusal = lambda rule: self._forget_removed([rule], ())
             self._poll = select.poll()  # select() knows no descriptor above 1023
             for descriptor in () if self._backend.simulated else self._descriptors(self._upcalls):
                 self._poll.register(descriptor, select.POLLIN)
@@ -414,7 +417,7 @@ class Datapath:
         if self._policy is not None:
             raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy.policy!r}")
         self._backend.need_control("a policy")
-        self._policy = PolicyAtWork(function, self.flows, priority, self._now, self._reply)
+        self._policy = PolicyAtWork(function, self.flows, priority, self.time, self._reply)
         if self._upcalls is not None:
             self._poll.register(self._policy.waker, select.POLLIN)
         return function
@@ -432,7 +435,7 @@ class Datapath:
             frame = bytes(packet)
             packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
         with changing:
-            return explain(self._policy.policy, packet, self._now(), self._policy.priority, frame)
+            return explain(self._policy.policy, packet, self.time(), self._policy.priority, frame)
 
     def _handler(self) -> Callable[[Miss], Answer]:
         """Who answers what comes up."""
@@ -459,7 +462,7 @@ class Datapath:
         so also for `misses` and their like."""
         upcalls = self._begin_loop()
         handler = self._handler()
-        deadline = None if timeout_s is None else self._now() + timeout_s
+        deadline = None if timeout_s is None else self.time() + timeout_s
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 if strict:
@@ -470,7 +473,7 @@ class Datapath:
                 else:
                     upcalls.handle(handler)
         finally:
-            self._stop = self._looping = False
+            self._end_loop()
 
     def stop(self) -> None:
         """Let `run`, `misses` and their like end after the batch that they are at. Called while none of them is at
@@ -490,6 +493,11 @@ class Datapath:
             self._policy.begin(upcalls)
         return upcalls
 
+    def _end_loop(self) -> None:
+        self._stop = self._looping = False
+        if self._policy is not None:
+            self._policy.end()
+
     def _goes_on(self, upcalls: Upcalls) -> bool:
         """Whether a loop is to go on: it was neither stopped nor closed."""
         return not self._stop and self._upcalls is upcalls
@@ -498,12 +506,12 @@ class Datapath:
         """What comes up, one after another, until `stop` is called, `timeout_s` is over, or the datapath is closed.
         Answers are carried out a batch at a time: when no more packets wait, or after 256."""
         upcalls = self._begin_loop()
-        deadline = None if timeout_s is None else self._now() + timeout_s
+        deadline = None if timeout_s is None else self.time() + timeout_s
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 yield from upcalls.misses()
         finally:
-            self._stop = self._looping = False
+            self._end_loop()
 
     def watch(
         self, timeout_s: float | None = None, on_overrun: Callable[[int], None] = lambda _lost: None
@@ -517,7 +525,7 @@ class Datapath:
     def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
         """Wait for packets, ports and the next expiry. False when the deadline has passed, or a callback closed the
         datapath."""
-        now = self._now()
+        now = self.time()
         self._expire(now)
         if self._backend.simulated:
             return self._has_work(upcalls, deadline)
@@ -528,7 +536,7 @@ class Datapath:
             self._follow_ports()
         if self._policy is not None and any(fd == self._policy.waker for fd, _ in readable):
             self._policy.woken()
-        return self._upcalls is upcalls and (deadline is None or self._now() < deadline)
+        return self._upcalls is upcalls and (deadline is None or self.time() < deadline)
 
     def _has_work(self, upcalls: Upcalls, deadline: float | None) -> bool:
         """Of a simulated datapath, to which nothing comes while its program waits: whether packets wait. If not, what
@@ -538,12 +546,13 @@ class Datapath:
             self._policy.woken()
         if self._upcalls is upcalls and not (upcalls.busy or upcalls.has_records):
             if deadline is not None:
-                self.advance(max(deadline - self._now(), 0))
+                self.advance(max(deadline - self.time(), 0))
             return False
         return self._upcalls is upcalls
 
-    def _now(self) -> float:
-        """Seconds of the clock that this datapath goes by."""
+    def time(self) -> float:
+        """Seconds of the clock that this datapath, and `now()` in its policy, goes by: time.monotonic(), or the
+        simulated time, which begins with 1."""
         return self._backend.now_ns() / 1e9
 
     def _expire(self, now: float) -> None:
@@ -554,8 +563,12 @@ class Datapath:
     def _follow_ports(self) -> None:
         for event in self._backend.ports.events():
             logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
-            with contextlib.nullcontext() if self._policy is None else self._policy.deferring():
+            with self._deferring():
                 self._call_back(event)
+
+    def _deferring(self) -> contextlib.AbstractContextManager[None]:
+        """Changes of what the policy has read are settled at the end of the block."""
+        return contextlib.nullcontext() if self._policy is None else self._policy.deferring()
 
     def _call_back(self, event: PortEvent) -> None:
         for callback in self._port_callbacks:
@@ -574,7 +587,7 @@ class Datapath:
                 for miss in upcalls.misses():
                     yield miss
         finally:
-            self._stop = self._looping = False
+            self._end_loop()
 
     async def serve(
         self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None, *, strict: bool = False
@@ -597,7 +610,7 @@ class Datapath:
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
         finally:
-            self._stop = self._looping = False
+            self._end_loop()
 
     async def _begin_async_loop(self) -> Upcalls:
         upcalls = self.start_upcalls()
@@ -610,7 +623,7 @@ class Datapath:
     async def _async_wait(self, upcalls: Upcalls) -> bool:
         """As `_wait`, without a deadline."""
         loop = asyncio.get_running_loop()
-        self._expire(self._now())
+        self._expire(self.time())
         if self._backend.simulated:
             await asyncio.sleep(0)
             return self._has_work(upcalls, None)

@@ -17,8 +17,8 @@ __all__ = ["Flows", "Transaction"]
 
 Actions = Action | Iterable[Action]
 
-Removal = Callable[[Collection[Match] | None, Collection[int]], None]
-"""Called when megaflows have been taken away: their matches (None: all that were there) and slots."""
+Removal = Callable[[Collection[Rule] | None, Collection[int]], None]
+"""Called when megaflows have been taken away: what they were (None: all that were there), and their slots."""
 
 
 def make_rule(
@@ -53,7 +53,7 @@ class Flows:
     def __init__(self, table: FlowStore, now_ns: Callable[[], int]) -> None:
         self._table = table
         self._now_ns = now_ns
-        self.on_removal: Removal = lambda _matches, _slots: None
+        self.on_removal: Removal = lambda _rules, _slots: None
 
     def __len__(self) -> int:
         return sum(count for _, _, count in self._table.masks)
@@ -158,7 +158,7 @@ class Flows:
             return []
         flows = [self._table.read(slot) for slot in slots]
         self._table.apply([], slots)
-        self.on_removal([flow.match for flow in flows], slots)
+        self.on_removal(flows, slots)
         return [flow.with_stats(self._table.stats(slot)) for flow, slot in zip(flows, slots, strict=True)]
 
     def replace(self, rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
@@ -232,16 +232,16 @@ class Transaction:
         table = self._flows._table
         table.need_control()
         add = dict(self._add)
-        remove: dict[int, Match] = {}
+        remove: dict[int, Rule] = {}
         if self._flush:
             for slot in table.slots():
                 rule = table.rule(slot)
                 if add.get((rule.match, rule.priority)) == rule:
                     del add[rule.match, rule.priority]
                 else:
-                    remove[slot] = rule.match
+                    remove[slot] = rule
         else:
-            remove = {table.find(match, priority): match for match, priority in self._remove}
+            remove = {table.find(match, priority): Rule(match, (), priority) for match, priority in self._remove}
         hidden = self._hidden(remove)
         if add or remove:
             table.apply(list(add.values()), list(remove), atomic=True)
@@ -252,7 +252,7 @@ class Transaction:
         if remove:
             self._flows.on_removal(list(remove.values()), list(remove))
 
-    def _hidden(self, remove: Mapping[int, Match]) -> list[tuple[Rule, Rule]]:
+    def _hidden(self, remove: Mapping[int, Rule]) -> list[tuple[Rule, Rule]]:
         """What is to be in `unreachable`. After a flush nothing stays but rules that are among those added."""
         found = unreachable(self._add.values())
         if not self._flush:

@@ -64,7 +64,8 @@ class PolicyAtWork:
         self._now_s = now_s
         self._standing: dict[Match, _Standing] = {}
         self._changed: deque[_Standing] = deque()
-        self._thread = threading.get_ident()
+        self._thread = self._home = threading.get_ident()
+        self._looping = False
         self._deferring = False
         self.upcalls: Upcalls | None = None
         self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -78,7 +79,12 @@ class PolicyAtWork:
     def begin(self, upcalls: Upcalls) -> None:
         """This thread takes upcalls from now on."""
         self.upcalls = upcalls
-        self._thread = threading.get_ident()
+        self.withdraw_changed()
+        self._thread, self._looping = threading.get_ident(), True
+
+    def end(self) -> None:
+        """The loop has ended."""
+        self._thread, self._looping = self._home, False
         self.withdraw_changed()
 
     def answer(self, miss: Miss) -> Rule | None:
@@ -112,18 +118,22 @@ class PolicyAtWork:
             self._standing[rule.match] = _Standing(rule, run.reads, self)
         return rule
 
-    def make_way(self, rule: Rule) -> bool:
-        """Take away what stands in the way of a rule that follows from state, or a time, as it is now: megaflows that
-        followed from it as it was, and are right for fewer packets than they could be by now, or not for long. Whether
-        there were some."""
+    def make_way(self, rules: list[Rule]) -> set[Match]:
+        """Take away what stands in the way of rules that follow from state, or a time, as it is now: megaflows that
+        followed from it as it was, and are right for fewer packets than they could be by now, or not for long. All at
+        once; which they were."""
         with changing:
-            overlapping = [each for match, each in self._standing.items() if match.overlaps(rule.match)]
-            stale = [each for each in overlapping if each.rule.match != rule.match and self._flows.has(each.rule)]
+            new = {rule.match for rule in rules}
+            stale = [
+                each
+                for match, each in self._standing.items()
+                if match not in new and any(match.overlaps(other) for other in new) and self._flows.has(each.rule)
+            ]
             for standing in stale:
                 del self._standing[standing.rule.match]
                 standing.forget()
         self._flows.delete_many([standing.rule for standing in stale])
-        return bool(stale)
+        return {standing.rule.match for standing in stale}
 
     @contextlib.contextmanager
     def deferring(self) -> Iterator[None]:
@@ -141,10 +151,11 @@ class PolicyAtWork:
         self._changed.append(standing)
 
     def settle(self) -> None:
-        """Withdraw what has been noted: now, in this thread; when the loop gets to it, in another."""
+        """Withdraw what has been noted: at once in the thread that uses the datapath, unless it is in a loop, which may
+        be at its megaflows (this may be a signal's handler); then, and in other threads, when the loop gets to it."""
         if self._deferring and threading.get_ident() == self._thread:
             return
-        if threading.get_ident() == self._thread:
+        if not self._looping and threading.get_ident() == self._thread:
             self.withdraw_changed()
         else:
             os.eventfd_write(self.waker, 1)
@@ -171,10 +182,14 @@ class PolicyAtWork:
             os.eventfd_read(self.waker)
         self.withdraw_changed()
 
-    def forget(self, matches: Collection[Match] | None) -> None:
-        """Megaflows with these matches (None: all) are there no more, or never were."""
+    def forget(self, rules: Collection[Rule] | None) -> None:
+        """Megaflows of these rules (None: all) are there no more, or never were."""
         with changing:
-            for match in list(self._standing) if matches is None else matches:
+            if rules is None:
+                matches = list(self._standing)
+            else:
+                matches = [rule.match for rule in rules if rule.priority == self.priority]
+            for match in matches:
                 standing = self._standing.pop(match, None)
                 if standing is not None:
                     standing.forget()

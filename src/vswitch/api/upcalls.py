@@ -40,6 +40,9 @@ HURRIES = 3
 """How often the ring is looked through, after a batch, for packets of flows that could have their way in the kernel if
 nothing of them was left in the ring."""
 
+_WAYS_MADE = 2
+"""How often megaflows make way for those of one batch, which may lie across each other, too."""
+
 _RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
 _MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
 _HASH_SHIFT = 8 * SLOTS["dp_hash"].offset
@@ -237,7 +240,7 @@ class Upcalls:
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
         self.stats = stats
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
-        self.make_way: Callable[[Rule], bool] | None = None  # of a policy, whose misses these are
+        self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
         self._ports.set_quota(backend.options.port_quota_bytes)
@@ -469,26 +472,51 @@ class Upcalls:
 
     def _install_one_by_one(self, handled: list[Miss]) -> None:
         """One of them is refused: find out which, and let the others live."""
+        left = [miss for miss in handled if miss.rule is not None]
+        for rounds in range(_WAYS_MADE, -1, -1):
+            self._alive[0] = monotonic_ns()
+            problems = [(miss, miss.rule, problem) for miss in left if miss.rule and (problem := self._try(miss))]
+            in_the_way = [(miss, rule) for miss, rule, problem in problems if isinstance(problem, OverlapError)]
+            if self.make_way is None or not in_the_way or not rounds:
+                break
+            ours = [(miss, rule) for miss, rule in in_the_way if miss.reason is UpcallReason.MISS]
+            gone = self.make_way([rule for _, rule in ours])
+            if not gone:
+                break
+            self._take_back(handled, gone)
+            left = [miss for miss, _ in ours]
+            for miss, rule, problem in problems:
+                if miss not in left:
+                    self._refuse(miss, rule, problem)
+            problems = []
+        for miss, rule, problem in problems:
+            self._refuse(miss, rule, problem)
+
+    def _try(self, miss: Miss) -> Exception | None:
+        """Why the rule of a miss cannot be installed, if it cannot."""
+        assert miss.rule is not None
+        problem = self._install_one(miss.rule)
+        return None if isinstance(problem, ExistsError) and self._stands(miss, miss.rule) else problem
+
+    def _take_back(self, handled: list[Miss], gone: Collection[Match]) -> None:
+        """Some megaflows made way, which may have been installed in this batch: their packets are sent on all the
+        same, and those that were to follow them are asked about again."""
+        self._shaken = True
         for miss in handled:
-            if miss.rule is None:
-                continue
-            make_way = self.make_way if miss.reason is UpcallReason.MISS else None
-            problem = self._install_one(miss.rule)
-            if isinstance(problem, OverlapError) and make_way is not None and make_way(miss.rule):
-                self._shaken = True
-                problem = self._install_one(miss.rule)
-            if problem is None:
-                continue
-            if not isinstance(problem, ExistsError):
-                self._recent.refuse(miss.rule.match)
-                self._shaken = True
-                self.on_refusal(miss.rule)
-            elif self._stands(miss, miss.rule):
-                continue
-            if make_way is not None:  # what becomes of the packet is known, although others like it come up again
-                miss._send = miss.rule.actions
-            miss.rule = None
-            self._report(problem, miss)
+            if miss.rule is not None and miss.rule.match in gone:
+                miss._send, miss.rule = miss.rule.actions, None
+
+    def _refuse(self, miss: Miss, rule: Rule, problem: Exception) -> None:
+        """The rule cannot be installed. If a policy has made it, what becomes of the packet is known all the same,
+        although others like it will come up again."""
+        if not isinstance(problem, ExistsError):
+            self._recent.refuse(rule.match)
+            self._shaken = True
+            self.on_refusal(rule)
+        if self.make_way is not None and miss.reason is UpcallReason.MISS:
+            miss._send = rule.actions
+        miss.rule = None
+        self._report(problem, miss)
 
     def _install_one(self, rule: Rule) -> Exception | None:
         """Why not, if it cannot be."""

@@ -17,7 +17,10 @@ from vswitch.datapath.ebpf.state import State
 __all__ = ["watch"]
 
 INTERVAL_S = 0.01
-"""How often to look."""
+"""How often to look, when there is nothing."""
+
+BATCH = 64
+"""Records to look at before the clock is."""
 
 
 def watch(
@@ -38,7 +41,8 @@ def _look(
     try:
         while not stopped():
             overrun = ring.overrun
-            for record in ring.copies():
+            position = ring.position
+            for record in ring.copies(BATCH):
                 yield Miss.of_copy(record)
                 if stopped():
                     return
@@ -48,6 +52,7 @@ def _look(
                 return
             if not state.exists:
                 raise NotFoundError(f"datapath {state.name} does not exist any more")
-            time.sleep(INTERVAL_S)
+            if ring.position == position:
+                time.sleep(INTERVAL_S)
     finally:
         ring.close()

@@ -89,7 +89,7 @@ class FlowStore(Protocol):
         """The slot of the flow that takes a packet with this key."""
         ...
 
-    def hiding(self, rule: Rule, gone: Mapping[int, Match]) -> Rule | None:
+    def hiding(self, rule: Rule, gone: Mapping[int, object]) -> Rule | None:
         """A rule of higher priority, not in a slot of `gone`, that takes all packets of `rule`."""
         ...
 

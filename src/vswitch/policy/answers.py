@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import field
+from vswitch.model.actions import Drop
 from vswitch.model.match import FieldValue, field_value
 from vswitch.packet import build
 from vswitch.packet.parse import headers
 from vswitch.policy.packet import Packet, Reading
-from vswitch.policy.run import Reply
+from vswitch.policy.run import Reply, drop
 
 __all__ = ["arp_reply", "arp_request", "echo_reply", "time_exceeded"]
 
@@ -20,7 +21,9 @@ _ECHO_REPLY_V6, _ECHO_V6, _TIME_EXCEEDED_V6 = 129, 128, 3
 _QUOTED_V4, _QUOTED_V6 = 28, 1232
 """Bytes of the packet that an ICMP error quotes (RFC 792; RFC 4443: up to the minimum MTU)."""
 
-_BROADCAST = (1 << 48) - 1
+_BROADCAST, _GROUP = (1 << 48) - 1, 1 << 40
+_ERRORS, _FIRST_QUERY_V6 = (3, 4, 5, 11, 12), 128
+"""ICMP messages that are about other packets."""
 
 
 def _mac(mac: FieldValue) -> int:
@@ -49,13 +52,27 @@ def arp_request(target: FieldValue | Reading, *, mac: FieldValue, ip: FieldValue
     return Reply(build.ethernet(_BROADCAST, own, _ARP, build.arp(_REQUEST, own, source, 0, asked)), port)
 
 
-def echo_reply(packet: Packet) -> Reply:
-    """The answer to a ping, IPv4 or IPv6, from who it was for. ConfigError: the packet is no whole echo request."""
+def _is_unanswered(packet: Packet) -> bool:
+    group = bool(packet.eth_src & _GROUP or packet.eth_dst & _GROUP)
+    fragment = packet.ip_frag == "later"
+    error = packet.icmpv4_type in _ERRORS or packet.icmpv6_type < _FIRST_QUERY_V6
+    if packet.ip_src.version == 4:
+        nobody = packet.ipv4_src.within("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")
+    else:
+        nobody = packet.ipv6_src.within("::/128", "ff00::/8")
+    return group or fragment or error or nobody
+
+
+def echo_reply(packet: Packet) -> Reply | Drop:
+    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group. ConfigError: the packet is no
+    whole echo request."""
     frame, found = packet.frame, headers(packet.frame)
     is_v4 = packet.icmpv4_type == _ECHO
     if not (is_v4 or packet.icmpv6_type == _ECHO_V6) or packet.ip_frag != 0 or found.l3 is None or found.l4 is None:
         raise ConfigError("an echo reply to a packet that is no whole echo request")
     l3, l4 = found.l3, found.l4
+    if packet.eth_dst & _GROUP:
+        return drop
     source = int(packet.eth_dst)
     if is_v4:
         end = l3 + int.from_bytes(frame[l3 + 2 : l3 + 4], "big")
@@ -68,13 +85,16 @@ def echo_reply(packet: Packet) -> Reply:
     return _to_sender(frame, source, answer)
 
 
-def time_exceeded(packet: Packet, ip: FieldValue) -> Reply:
-    """That the packet's time to live ended at a router with address `ip`. ConfigError: the packet is not of that IP
-    version."""
+def time_exceeded(packet: Packet, ip: FieldValue) -> Reply | Drop:
+    """That the packet's time to live ended at a router with address `ip`; `drop` where there must be no such answer: to
+    errors, fragments but the first, and what comes from no single host (RFC 1812 section 4.3.2.7, RFC 4443 section
+    2.4). ConfigError: the packet is not of that IP version."""
     frame, found = packet.frame, headers(packet.frame)
     version = 6 if ":" in str(ip) else 4
     if found.l3 is None or packet.ip_dst.version != version:
         raise ConfigError(f"time exceeded at {ip}, of a packet that is not of IPv{version}")
+    if _is_unanswered(packet):
+        return drop
     quoted = frame[found.l3 : found.l3 + (_QUOTED_V4 if version == 4 else _QUOTED_V6)]
     if version == 4:
         message = build.icmp(_TIME_EXCEEDED, 0, bytes(4) + quoted)

@@ -174,6 +174,10 @@ class Networks(MutableMapping[Any, Any]):
     def lookup(self, number: Reading | Any, default: Any = None) -> Any:
         """The value of the longest prefix that this address is in; `default` if there is none, or no address."""
         # hot: once per upcall
+        with changing:
+            return self._lookup(number, default)
+
+    def _lookup(self, number: Reading | Any, default: Any) -> Any:
         if isinstance(number, Reading):
             if not number.present:
                 return default
@@ -212,7 +216,7 @@ class Networks(MutableMapping[Any, Any]):
 
     def __iter__(self) -> Iterator[str]:
         self._note_all()
-        return iter([self._format(*entry) for entry in self._entries])
+        return iter([self._format(*entry) for entry in list(self._entries)])
 
     def __len__(self) -> int:
         self._note_all()
@@ -249,6 +253,21 @@ class Networks(MutableMapping[Any, Any]):
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
             tell(self._changed(bits, prefix))
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().pop(key, *default)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """As of any mapping."""
+        with changing:
+            return super().popitem()
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().setdefault(key, default)
 
     def update(  # type: ignore[override]
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any

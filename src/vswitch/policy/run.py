@@ -300,7 +300,7 @@ def now() -> Moment:
     """The time, as a policy may read it. ConfigError outside of a policy."""
     run = _current.get()
     if run is None:
-        raise ConfigError("now() is the time within a policy; outside of one, time.monotonic() tells it")
+        raise ConfigError("now() is the time within a policy; outside of one, `time()` of the datapath tells it")
     return Moment(run)
 
 

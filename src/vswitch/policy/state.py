@@ -114,6 +114,21 @@ class Table(MutableMapping[Any, Any]):
             del self._entries[plain]
             tell(self._changed((plain, _ALL)))
 
+    def pop(self, key: Any, *default: Any) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().pop(key, *default)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """As of any mapping."""
+        with changing:
+            return super().popitem()
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().setdefault(key, default)
+
     def update(  # type: ignore[override]
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any
     ) -> None:

@@ -567,7 +567,7 @@ class FlowTable:
                 return slot
         raise NotFoundError(f"no megaflow {match!r} of priority {priority}")
 
-    def hiding(self, rule: Rule, gone: Mapping[int, Match]) -> Rule | None:
+    def hiding(self, rule: Rule, gone: Mapping[int, object]) -> Rule | None:
         """A rule of higher priority that takes all packets of `rule`, if there is one in a slot that is not in `gone`.
         Cost: one request to the kernel, some 3 us, for each mask of higher priority that looks at no more bits."""
         at, value = DATAPATH.STAGE_KEY, rule.match.value

@@ -170,9 +170,9 @@ class RingOnlooker(RingBuffer):
         self._position = self.producer
         self.overrun = 0
 
-    def copies(self) -> Iterator[bytes]:
-        """What has come since the last call."""
-        while True:
+    def copies(self, limit: int = 1 << 62) -> Iterator[bytes]:
+        """What has come since the last call, at most `limit` records or gaps."""
+        for _ in range(limit):
             position, length = self._position, 0
             found = self.records(1)
             if found:

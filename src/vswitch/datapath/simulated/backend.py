@@ -32,17 +32,17 @@ class SimulatedBackend:
 
     def __init__(self, name: str, options: Options, seed: int = 0) -> None:
         self.name = check_name(name)
+        self._closed = False
         self.options = options
         self.clock_ns = _BEGIN_NS
-        self.flows = SimulatedFlows(options.max_flows, options.max_masks, self.now_ns)
-        self.ports = SimulatedPorts(self.name, options.max_ports)
+        self.flows = SimulatedFlows(self, options.max_flows, options.max_masks, self.now_ns)
+        self.ports = SimulatedPorts(self, options.max_ports)
         self.shares = self.ports.shares
         self.alive = memoryview(bytearray(8)).cast("Q")
         self.meters = memoryview(bytearray(METER.size * options.max_meters)).cast("Q")
         self._ring = SimulatedRing(options.ring_bytes)
         self._forwarder = Forwarder(self.flows, self.ports, self._ring, self.meters, self.now_ns, Random(seed))
         self._injector = SimulatedInjector(self._ring.view, self._inject)
-        self._closed = False
 
     # ---- packets
 

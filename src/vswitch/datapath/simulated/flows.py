@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import ExistsError, NotFoundError, TableFullError
+from vswitch.datapath.backend import Control
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, check_actions
 from vswitch.model.match import Match
@@ -48,7 +49,8 @@ class _Flow:
 class SimulatedFlows:
     """The megaflows of one simulated datapath."""
 
-    def __init__(self, max_flows: int, max_masks: int, now_ns: Callable[[], int]) -> None:
+    def __init__(self, control: Control, max_flows: int, max_masks: int, now_ns: Callable[[], int]) -> None:
+        self._control = control
         self.arena = SimulatedArena()
         self._max_flows = max_flows
         self._max_masks = max_masks
@@ -61,7 +63,8 @@ class SimulatedFlows:
         self.masks_tried = 0
 
     def need_control(self) -> None:
-        """Whoever has a simulated datapath controls it."""
+        """Whoever has a simulated datapath controls it. ConfigError if it is closed."""
+        self._control.need_open()
 
     # ---- changing
 
@@ -74,6 +77,7 @@ class SimulatedFlows:
         gated: bool = False,  # noqa: ARG002 - nor before others
     ) -> list[int]:
         """Add rules and take flows away, all or none; the slots of the new flows."""
+        self.need_control()
         gone = set(remove)
         self._check(add, gone)
         self._gone = {slot: self._flows[slot] for slot in gone}
@@ -140,6 +144,7 @@ class SimulatedFlows:
     @property
     def masks(self) -> list[tuple[Match, int, int]]:
         """(mask, priority, flows), highest priority first."""
+        self._control.need_open()
         return [
             (Match.from_ints(0, mask), priority, len(self._tables[priority, mask])) for priority, mask in self._order
         ]
@@ -149,6 +154,7 @@ class SimulatedFlows:
 
     def find(self, match: Match, priority: int) -> int:
         """The slot of a flow. NotFoundError."""
+        self._control.need_open()
         slot = self._slot(match, priority)
         if slot is None:
             raise NotFoundError(f"no megaflow {match!r} of priority {priority}")
@@ -163,7 +169,7 @@ class SimulatedFlows:
                 return slot
         return None
 
-    def hiding(self, rule: Rule, gone: Mapping[int, Match]) -> Rule | None:
+    def hiding(self, rule: Rule, gone: Mapping[int, object]) -> Rule | None:
         """A rule of higher priority, not in a slot of `gone`, that takes all packets of `rule`."""
         for (priority, mask), table in self._tables.items():
             if priority > rule.priority and mask & ~rule.match.mask == 0:
@@ -174,6 +180,7 @@ class SimulatedFlows:
 
     def slots(self) -> list[int]:
         """Those that hold flows."""
+        self._control.need_open()
         return sorted(self._flows)
 
     def rule(self, slot: int) -> Rule:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, TableFullError
 from vswitch.base.limits import MAX_PORT
+from vswitch.datapath.backend import Control
 from vswitch.datapath.ebpf.layout import PORT_RING
 from vswitch.model.port import Port, PortChange, PortEvent, PortKind, PortStats
 
@@ -36,8 +37,9 @@ class SimulatedPorts:
     """The ports of one simulated datapath. `shares`: of each slot what it has produced and consumed of the ring, and
     its quota, as the kernel lays it out."""
 
-    def __init__(self, name: str, max_ports: int) -> None:
-        self._name = name
+    def __init__(self, control: Control, max_ports: int) -> None:
+        self._control = control
+        self._name = control.name
         self._max_ports = max_ports
         self._tallies: dict[int, Tally] = {}
         self._nobody = Tally(0, Port(MAX_PORT + 1, ""))
@@ -48,15 +50,18 @@ class SimulatedPorts:
     # ---- what is there
 
     def __iter__(self) -> Iterator[Port]:
+        self._control.need_open()
         return iter([self._tallies[number].port for number in sorted(self._tallies)])
 
     def __len__(self) -> int:
+        self._control.need_open()
         return len(self._tallies)
 
     def __contains__(self, which: object) -> bool:
         return any(which in (number, tally.port.name) for number, tally in self._tallies.items())
 
     def _find(self, which: int | str) -> Tally:
+        self._control.need_open()
         for number, tally in self._tallies.items():
             if which in (number, tally.port.name):
                 return tally
@@ -68,6 +73,7 @@ class SimulatedPorts:
 
     def add(self, name: str, number: int | None, kind: PortKind, _peer_redirect: bool) -> Port:
         """See `Ports.add`; there need be no device."""
+        self._control.need_open()
         if not isinstance(name, str) or not name:
             raise ConfigError(f"port name {name!r} is no text")
         if number is None:
