@@ -16,7 +16,7 @@ from vswitch.api.flows import Flows
 from vswitch.api.upcalls import Miss, Upcalls
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
-from vswitch.policy.run import Policy, Run, Source, Stages
+from vswitch.policy.run import Policy, Run, Source, Stages, changes
 from vswitch.policy.state import changing
 
 __all__ = ["PolicyAtWork"]
@@ -101,7 +101,10 @@ class PolicyAtWork:
                 if self._changed:
                     self.withdraw_changed()
             if run.reply is None and run.lasting:
-                return self._standing_rule(run)
+                rule = self._standing_rule(run)
+                if changes.count == run.changes_seen:
+                    return rule
+                self.forget([rule])  # it is of the past already: a signal's handler has changed something
         if run.reply is not None:
             self._send(run.reply.frame, miss.port if run.reply.port is None else run.reply.port)
             miss.drop()

@@ -20,7 +20,7 @@ from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS, Field, field
 from vswitch.model.match import field_value_and_mask
 from vswitch.policy.packet import Reading
-from vswitch.policy.run import Waiting, current_run
+from vswitch.policy.run import Waiting, changes, current_run
 from vswitch.policy.state import changing, frozen, tell
 
 __all__ = ["Networks"]
@@ -282,6 +282,7 @@ class Networks(MutableMapping[Any, Any]):
         with changing:
             if not self._entries:
                 return
+            changes.count += 1
             run = current_run()
             if run is not None and any(source is self for source, _ in run.reads):
                 run.lasting = False
@@ -295,6 +296,7 @@ class Networks(MutableMapping[Any, Any]):
 
     def _changed(self, bits: int, prefix: Prefix) -> list[Waiting]:
         """Who waited for some of its numbers, or for all that there is."""
+        changes.count += 1
         begin, end = prefix[0], prefix[0] + (1 << bits - prefix[1])
         run = current_run()
         if run is not None and any(

@@ -36,6 +36,7 @@ __all__ = [
     "Source",
     "Stages",
     "Waiting",
+    "changes",
     "current_run",
     "drop",
     "explain",
@@ -181,13 +182,27 @@ def _checked_reply(reply: Reply) -> Reply:
     return reply
 
 
+class Changes:
+    """How often state has changed. A run is over before what it has read is waited for; a signal's handler may change
+    it in between."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+changes = Changes()
+
+
 class Run:
     """One run of a policy: asks `policy` about a packet that looks like `key`, at the time `now_s` (of any clock that
     does not go back). `frame` gives its bytes. ConfigError: the answer is nonsense; whatever the policy raises goes
     through."""
 
     __slots__ = (
-        "actions", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "reply", "trace", "valid_until_s",
+        "actions", "changes_seen", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "reply", "trace",
+        "valid_until_s",
     )  # fmt: skip
 
     def __init__(
@@ -203,6 +218,7 @@ class Run:
         token = _current.set(self)
         try:
             answer = policy(Packet(self.trace))
+            self.changes_seen = changes.count  # what comes until the next line makes the run not lasting
         finally:
             _current.reset(token)
         self.idle_timeout_s = self.hard_timeout_s = None

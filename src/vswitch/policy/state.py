@@ -19,7 +19,7 @@ from vswitch.base.errors import ConfigError
 from vswitch.fields import Field, field
 from vswitch.model.match import field_value
 from vswitch.policy.packet import Reading
-from vswitch.policy.run import Waiting, current_run
+from vswitch.policy.run import Waiting, changes, current_run
 
 __all__ = ["Table", "changing", "frozen", "tell"]
 
@@ -147,6 +147,7 @@ class Table(MutableMapping[Any, Any]):
     def _changed(self, parts: Iterable[Hashable]) -> list[Waiting]:
         """Who waited for one of these parts."""
         told: list[Waiting] = []
+        changes.count += 1
         run = current_run()
         for part in parts:
             if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
@@ -166,7 +167,7 @@ class Table(MutableMapping[Any, Any]):
         if there is not None:
             there.pop(waiting, None)
             if not there:
-                del self._waiting[part]
+                self._waiting.pop(part, None)
 
     def _note(self, plain: Hashable) -> None:
         # hot: for each read
