@@ -53,8 +53,8 @@ def learn_and_switch(dp: Datapath) -> None:
 
     def learn(address: int, port: int) -> None:
         if port_of.get(address, port) != port:  # it moved: what led to the old place goes
-            to, by = Match(eth_dst=address), Match(eth_src=address)
-            dp.flows.delete_many(flow for flow in dp.flows if to.covers(flow.match) or by.covers(flow.match))
+            dp.flows.delete_within(Match(eth_dst=address))
+            dp.flows.delete_within(Match(eth_src=address))
         if address not in port_of and len(port_of) >= MAX_ADDRESSES:
             port_of.clear()
         port_of[address] = port

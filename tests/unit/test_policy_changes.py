@@ -17,6 +17,7 @@ from vswitch import (
     ConfigError,
     Datapath,
     Match,
+    Miss,
     Networks,
     Output,
     Packet,
@@ -357,3 +358,65 @@ def test_tables_are_mappings_for_threads_too(table: Table | Networks) -> None:
     assert problems == []
     with pytest.raises(KeyError):
         table.popitem()
+
+
+@pytest.mark.parametrize("answer", ["table full", "for its packet alone"])
+def test_packets_of_a_flow_stay_in_order_when_one_is_asked_about_again(answer: str) -> None:
+    """The second follows a megaflow that is withdrawn while the third is looked at, which gets none."""
+    with Datapath.simulate(ports=3, max_flows=1) as dp:
+        state = Table({"port": 2})
+
+        @dp.policy
+        def policy(packet: Packet) -> PolicyAnswer:
+            if packet.udp_dst == 99:
+                state["port"] = 3
+                dp.flows.add(Match(in_port=3))
+                return drop
+            port = state["port"]
+            if answer == "for its packet alone" and port == 3:
+                float(now())
+            return output(port)
+
+        packets = [udp(dport=9) + bytes([number]) for number in range(4)]
+        for packet in (*packets[:2], udp(dport=99), *packets[2:]):
+            dp.receive(packet)
+        dp.run()
+        assert [sent.packet[-1] for sent in dp.sent()] == [0, 1, 2, 3]
+
+
+def test_what_was_answered_in_this_batch_can_be_taken_back(dp: Datapath) -> None:
+    """As when a host moves: what has been decided by its old place must not be installed afterwards."""
+
+    @dp.on_miss
+    def handle(miss: Miss) -> tuple[Match, Output]:
+        if miss.key.udp_dst == 99:
+            assert dp.flows.delete_within(Match(udp_dst=9)) == []
+        return Match.exact(miss.key, "in_port", "udp_dst"), Output(2)
+
+    for port in (9, 8, 9, 99):
+        dp.receive(udp(dport=port))
+    dp.run()
+    assert len(dp.sent()) == 4
+    assert sorted(flow.match.fields()["udp_dst"][0] for flow in dp.flows) == [8, 9, 99], "the second asked again"
+    assert len(dp.flows.delete_within(Match(udp_dst=9))) == 1
+    assert len(dp.flows) == 2
+
+
+def test_a_signal_while_megaflows_are_changed_waits(dp: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Table({"port": 2})
+    dp.policy(lambda _packet: output(state["port"]))
+    send(dp, udp())
+    plain = dp._simulation.flows._check
+    during: list[int] = []
+
+    def check(*arguments: object) -> None:
+        if not during:
+            during.append(0)
+            state["port"] = 3  # as a signal's handler would
+            during[0] = len(dp.flows)
+        plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dp._simulation.flows, "_check", check)
+    dp.flows.add(Match(in_port=3), Output(1), priority=5)
+    assert during == [1], "nothing is withdrawn in the middle of it"
+    assert [flow.match for flow in dp.flows] == [Match(in_port=3)], "but right behind it"

@@ -31,7 +31,7 @@ from vswitch.datapath.ebpf.ports import take_down
 from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_size
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Output, check_actions
-from vswitch.model.match import Key
+from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
@@ -99,6 +99,7 @@ class Datapath:
         self._next_expiry = 0.0
         self.flows = Flows(backend.flows, backend.now_ns)
         self.flows.on_removal = self._forget_removed
+        self.flows.on_withdrawal = self._withdraw_within
         self.ports = Ports(backend.ports)
         self.meters = Meters(backend, backend.meters)
 
@@ -353,6 +354,10 @@ class Datapath:
         finally:
             injector.forget(look, word)
             arena.release(word)
+
+    def _withdraw_within(self, match: Match) -> None:
+        if self._upcalls is not None:
+            self._upcalls.withdraw_within(match)
 
     def _forget_removed(self, rules: Collection[Rule] | None, slots: Collection[int]) -> None:
         if self._upcalls is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
 
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
 from vswitch.datapath.backend import FlowStore
@@ -16,6 +18,9 @@ from vswitch.model.reach import unreachable
 __all__ = ["Flows", "Transaction"]
 
 Actions = Action | Iterable[Action]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 Removal = Callable[[Collection[Rule] | None, Collection[int]], None]
 """Called when megaflows have been taken away: what they were (None: all that were there), and their slots."""
@@ -46,6 +51,17 @@ def _checked(rule: Rule) -> Rule:
     return rule
 
 
+def _at_work(change: Callable[Concatenate[Flows, _P], _R]) -> Callable[Concatenate[Flows, _P], _R]:
+    """Nothing else changes megaflows until this is done."""
+
+    @functools.wraps(change)
+    def changing(flows: Flows, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with flows.at_work():
+            return change(flows, *args, **kwargs)
+
+    return changing
+
+
 class Flows:
     """Add, change, remove and read megaflows. Whatever changes them is done when the call returns: no packet sees the
     old rule any more. All raise BusyError on a datapath that was opened for reading."""
@@ -53,7 +69,34 @@ class Flows:
     def __init__(self, table: FlowStore, now_ns: Callable[[], int]) -> None:
         self._table = table
         self._now_ns = now_ns
+        self._changing = 0
         self.on_removal: Removal = lambda _rules, _slots: None
+        self.on_withdrawal: Callable[[Match], None] = lambda _match: None
+        self.on_idle: Callable[[], None] = lambda: None
+
+    @property
+    def changing(self) -> bool:
+        """Whether they are being changed: a signal's handler must not change them."""
+        return self._changing > 0
+
+    def _apply(self, add: Sequence[Rule], remove: Sequence[int] = (), *, atomic: bool = False) -> list[int]:
+        with self.at_work():
+            return self._table.apply(add, remove, atomic=atomic)
+
+    def _modify(self, slot: int, rule: Rule) -> None:
+        with self.at_work():
+            self._table.modify(slot, rule)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """They are being changed; `on_idle` is called at the end."""
+        self._changing += 1
+        try:
+            yield
+        finally:
+            self._changing -= 1
+            if not self._changing:
+                self.on_idle()
 
     def __len__(self) -> int:
         return sum(count for _, _, count in self._table.masks)
@@ -80,13 +123,14 @@ class Flows:
         """Install one. ExistsError: one with this match and priority is there. OverlapError: another of this priority
         would take some of the same packets. TableFullError: max_flows, max_masks or max_ops is reached."""
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
-        self._table.apply([rule])
+        self._apply([rule])
         return rule
 
     def add_many(self, rules: Iterable[Rule]) -> int:
         """Install many, all or none; quicker than one by one. Packets may see some before others. How many."""
-        return len(self._table.apply([_checked(rule) for rule in rules]))
+        return len(self._apply([_checked(rule) for rule in rules]))
 
+    @_at_work
     def put(
         self,
         match: Match | Rule,
@@ -99,11 +143,12 @@ class Flows:
         """Install one, or change the one that is there, as `modify` does."""
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         try:
-            self._table.apply([rule])
+            self._apply([rule])
         except ExistsError:
-            self._table.modify(self._table.find(rule.match, rule.priority), rule)
+            self._modify(self._table.find(rule.match, rule.priority), rule)
         return rule
 
+    @_at_work
     def modify(
         self,
         match: Match | Rule,
@@ -117,9 +162,10 @@ class Flows:
         counting, and timeouts count from now on. NotFoundError."""
         self._table.need_control()
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
-        self._table.modify(self._table.find(rule.match, rule.priority), rule)
+        self._modify(self._table.find(rule.match, rule.priority), rule)
         return rule
 
+    @_at_work
     def delete(self, match: Match | Rule, priority: int = 0) -> Megaflow:
         """Remove the one with exactly this match and priority; it is returned with its last statistics.
         NotFoundError."""
@@ -128,6 +174,7 @@ class Flows:
         slot = self._table.find(rule.match, rule.priority)
         return self._remove([slot])[0]
 
+    @_at_work
     def delete_many(self, rules: Iterable[Match | Rule], priority: int = 0) -> list[Megaflow]:
         """Remove many at once, those that are there; each is returned once, with its last statistics. `priority` is
         that of matches; rules have their own."""
@@ -139,12 +186,20 @@ class Flows:
                 slots[self._table.find(rule.match, rule.priority)] = None
         return self._remove(list(slots))
 
+    def delete_within(self, match: Match) -> list[Megaflow]:
+        """Remove all whose packets are all in `match`, at once; also what was answered so in the batch of upcalls that
+        is being looked at: it holds for its own packets, and is not installed. Cost: it looks at all megaflows."""
+        self._table.need_control()
+        self.on_withdrawal(make_rule(match).match)
+        return self.delete_many(self.dump(match))
+
+    @_at_work
     def flush(self) -> int:
         """Remove all; how many there were."""
         self._table.need_control()
         slots = self._table.slots()
         if slots:
-            self._table.apply([], slots)
+            self._apply([], slots)
             self.on_removal(None, slots)
         return len(slots)
 
@@ -153,11 +208,12 @@ class Flows:
         default now). `run` and `misses` do so by themselves."""
         return self._remove(self._table.expired(self._now_ns() if now_ns is None else now_ns))
 
+    @_at_work
     def _remove(self, slots: list[int]) -> list[Megaflow]:
         if not slots:
             return []
         flows = [self._table.read(slot) for slot in slots]
-        self._table.apply([], slots)
+        self._apply([], slots)
         self.on_removal(flows, slots)
         return [flow.with_stats(self._table.stats(slot)) for flow, slot in zip(flows, slots, strict=True)]
 
@@ -229,6 +285,10 @@ class Transaction:
     def commit(self) -> None:
         """Do it now; the end of the block then does what was asked for since. NotFoundError: one to remove is not
         there; else as `Flows.add`."""
+        with self._flows.at_work():
+            self._commit()
+
+    def _commit(self) -> None:
         table = self._flows._table
         table.need_control()
         add = dict(self._add)
@@ -244,7 +304,7 @@ class Transaction:
             remove = {table.find(match, priority): Rule(match, (), priority) for match, priority in self._remove}
         hidden = self._hidden(remove)
         if add or remove:
-            table.apply(list(add.values()), list(remove), atomic=True)
+            self._flows._apply(list(add.values()), list(remove), atomic=True)
         self.unreachable += hidden
         self._add.clear()
         self._remove.clear()

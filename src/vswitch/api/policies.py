@@ -61,6 +61,7 @@ class PolicyAtWork:
         self._send = send
         self.priority = priority
         self._flows = flows
+        flows.on_idle = self._settle_late
         self._now_s = now_s
         self._standing: dict[Match, _Standing] = {}
         self._changed: deque[_Standing] = deque()
@@ -79,13 +80,14 @@ class PolicyAtWork:
     def begin(self, upcalls: Upcalls) -> None:
         """This thread takes upcalls from now on."""
         self.upcalls = upcalls
-        self.withdraw_changed()
         self._thread, self._looping = threading.get_ident(), True
+        self.withdraw_changed()
 
     def end(self) -> None:
         """The loop has ended."""
-        self._thread, self._looping = self._home, False
         self.withdraw_changed()
+        self._thread, self._looping = self._home, False
+        self._settle_late()
 
     def answer(self, miss: Miss) -> Rule | None:
         """What the policy says to a miss."""
@@ -158,10 +160,15 @@ class PolicyAtWork:
         be at its megaflows (this may be a signal's handler); then, and in other threads, when the loop gets to it."""
         if self._deferring and threading.get_ident() == self._thread:
             return
-        if not self._looping and threading.get_ident() == self._thread:
-            self.withdraw_changed()
-        else:
+        if self._looping or self._flows.changing or threading.get_ident() != self._thread:
             os.eventfd_write(self.waker, 1)
+        else:
+            self.withdraw_changed()
+
+    def _settle_late(self) -> None:
+        """Megaflows have been changed, and are not any more: what a signal's handler has noted meanwhile is due."""
+        if self._changed and not self._looping and threading.get_ident() == self._thread:
+            self.withdraw_changed()
 
     def withdraw_changed(self) -> None:
         """Take away the megaflows that were decided by what has changed. Packets that wait for one are asked about

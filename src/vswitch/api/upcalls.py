@@ -300,6 +300,12 @@ class Upcalls:
                 self._shaken = True
         self._recent.forget(matches)
 
+    def withdraw_within(self, match: Match) -> None:
+        """The same, of all answers of this batch whose packets are all in `match`."""
+        within = {miss.rule.match for miss in self._handled if miss.rule is not None and match.covers(miss.rule.match)}
+        if within:
+            self.withdraw(within)
+
     # ---- a batch
 
     def misses(self) -> Iterator[Miss]:
@@ -542,18 +548,24 @@ class Upcalls:
 
     def _ask_again(self, handled: list[Miss]) -> list[Miss]:
         """Put packets whose rule was refused, or taken away, since they were found to be covered, back where they came
-        from: the next batch begins with them. What is left."""
+        from: the next batch begins with them, and with those of the same flow that were answered each for itself, which
+        must not overtake them. What is left."""
         for miss in handled:
             if miss.rule is not None:
                 self._recent.stands(miss.rule.match)
         left, again = [], []
+        behind: set[int] = set()
         for miss in handled:
-            if not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
+            if miss._send is not None and miss._key in behind:
+                self.stats.handled -= 1
+            elif not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
                 left.append(miss)
+                continue
             else:
-                again.append(miss._offset)
+                self.stats.saved -= 1
+            behind.add(miss._key)
+            again.append(miss._offset)
         self._records.extendleft(reversed(again))
-        self.stats.saved -= len(again)
         return left
 
     def _send_down(self, handled: list[Miss]) -> None:

@@ -19,7 +19,7 @@ __all__ = ["watch"]
 INTERVAL_S = 0.01
 """How often to look, when there is nothing."""
 
-BATCH = 64
+BATCH = 16
 """Records to look at before the clock is."""
 
 
