@@ -330,10 +330,7 @@ class Datapath:
         self._backend.need_control("execute")
         if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
             raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
-        if not isinstance(packet, bytes | bytearray | memoryview):
-            raise ConfigError(f"packet {packet!r} is no bytes")
-        if not 14 <= len(packet) <= 65549:
-            raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+        frame = _frame(packet)
         if not isinstance(offload, Offload | None):
             raise ConfigError(f"offload {offload!r} is no Offload")
         header = (offload or Offload()).header
@@ -342,7 +339,7 @@ class Datapath:
         look = (in_port, 0, 0, 0, 0, 0, bytes(48))
         injector = self._backend.injection()
         if actions is None:
-            injector.send(injector.entry(look), bytes(packet), header)
+            injector.send(injector.entry(look), frame, header)
             return
         listed = check_actions((actions,) if isinstance(actions, Action) else actions)
         if not listed:
@@ -350,7 +347,7 @@ class Datapath:
         arena = self._backend.flows.arena
         word = arena.acquire_list(listed)
         try:
-            injector.send(injector.entry(look, word), bytes(packet), header)
+            injector.send(injector.entry(look, word), frame, header)
         finally:
             injector.forget(look, word)
             arena.release(word)
@@ -377,14 +374,11 @@ class Datapath:
         """Let a frame come in by a port of a simulated datapath. What goes out at once; what comes up, if there is a
         handler or a policy, or `start_upcalls` was called, waits for `run` and its like. ConfigError: the
         datapath is the kernel's, or the frame is not of 14..65549 bytes."""
-        if not isinstance(packet, bytes | bytearray | memoryview):
-            raise ConfigError(f"packet {packet!r} is no bytes")
-        if not 14 <= len(packet) <= 65549:
-            raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+        frame = _frame(packet)
         if self._policy is not None or self._miss_handler is not None:
             self.start_upcalls()
         with self._deferring():
-            return self._simulation.receive(bytes(packet), self.ports[in_port].number)
+            return self._simulation.receive(frame, self.ports[in_port].number)
 
     def sent(self) -> Sequence[Sent]:
         """What has gone out of a simulated datapath since the last call, in order."""
@@ -652,6 +646,15 @@ class Datapath:
             if self._policy is not None:
                 self._policy.woken()
         return self._upcalls is upcalls
+
+
+def _frame(packet: bytes | bytearray | memoryview) -> bytes:
+    """The bytes of a frame that a program gives. ConfigError: it cannot be one."""
+    if not isinstance(packet, bytes | bytearray | memoryview):
+        raise ConfigError(f"packet {packet!r} is no bytes")
+    if not 14 <= len(packet) <= 65549:
+        raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
+    return bytes(packet)
 
 
 def _drop(_miss: Miss) -> Answer:

@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from vswitch.base.errors import ConfigError
@@ -21,7 +21,7 @@ from vswitch.fields import FIELDS, Field, field
 from vswitch.model.match import field_value_and_mask
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, changes, current_run
-from vswitch.policy.state import changing, frozen, tell
+from vswitch.policy.state import LockedMapping, changing, frozen, tell
 
 __all__ = ["Networks"]
 
@@ -146,7 +146,7 @@ class _Ranges:
             del self._by_size[size]
 
 
-class Networks(MutableMapping[Any, Any]):
+class Networks(LockedMapping):
     """A table whose keys are networks, and in which an address finds the longest prefix that it is in.
 
     Keys are written "10.0.0.0/8", "2001:db8::/32", "10.0.0.1", or as `ipaddress` objects, IPv4 and IPv6 side by side;
@@ -253,21 +253,6 @@ class Networks(MutableMapping[Any, Any]):
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
             tell(self._changed(bits, prefix))
-
-    def pop(self, key: Any, *default: Any) -> Any:
-        """As of any mapping."""
-        with changing:
-            return super().pop(key, *default)
-
-    def popitem(self) -> tuple[Any, Any]:
-        """As of any mapping."""
-        with changing:
-            return super().popitem()
-
-    def setdefault(self, key: Any, default: Any = None) -> Any:
-        """As of any mapping."""
-        with changing:
-            return super().setdefault(key, default)
 
     def update(  # type: ignore[override]
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any

@@ -21,7 +21,7 @@ from vswitch.model.match import field_value
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, changes, current_run
 
-__all__ = ["Table", "changing", "frozen", "tell"]
+__all__ = ["LockedMapping", "Table", "changing", "frozen", "tell"]
 
 changing = threading.RLock()
 """Held by who changes state that policies read, and by who runs a policy."""
@@ -38,7 +38,26 @@ _ALL = object()
 """The part of a table that changes when an entry comes or goes: what `len` and iteration read."""
 
 
-class Table(MutableMapping[Any, Any]):
+class LockedMapping(MutableMapping[Any, Any]):
+    """What a mapping does in two steps, done in one for other threads."""
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().pop(key, *default)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """As of any mapping."""
+        with changing:
+            return super().popitem()
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """As of any mapping."""
+        with changing:
+            return super().setdefault(key, default)
+
+
+class Table(LockedMapping):
     """A dict whose reads by a policy are recorded, entry by entry.
 
     `key`: a field whose values the keys are; they may then be written as its texts, and are numbers. Without it, a key
@@ -113,21 +132,6 @@ class Table(MutableMapping[Any, Any]):
                 raise KeyError(self.describe(plain))
             del self._entries[plain]
             tell(self._changed((plain, _ALL)))
-
-    def pop(self, key: Any, *default: Any) -> Any:
-        """As of any mapping."""
-        with changing:
-            return super().pop(key, *default)
-
-    def popitem(self) -> tuple[Any, Any]:
-        """As of any mapping."""
-        with changing:
-            return super().popitem()
-
-    def setdefault(self, key: Any, default: Any = None) -> Any:
-        """As of any mapping."""
-        with changing:
-            return super().setdefault(key, default)
 
     def update(  # type: ignore[override]
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any

@@ -27,7 +27,6 @@ __all__ = [
     "push_vlan",
     "set_field",
     "set_vlan",
-    "wire_type",
 ]
 
 _TPIDS = tuple(tpid.to_bytes(2, "big") for tpid in VLAN_PROTOCOLS)
@@ -51,14 +50,14 @@ class _Place:
     def __init__(self, frame: bytes) -> None:
         self.at: Headers = headers(frame)
         self.key = key = parse(frame)
-        self.type = wire_type(frame, self.at)
+        self.type = _wire_type(frame, self.at)
         if self.type in (IPV4, IPV6, ARP) and self.at.l3 is None:
             self.type = 0
         self.protocol = FIELDS["ip_proto"].take(key)
         self.fragment = FIELDS["ip_frag"].take(key)
 
 
-def wire_type(frame: bytes, at: Headers) -> int:
+def _wire_type(frame: bytes, at: Headers) -> int:
     """The Ethernet type behind tags, LLC and SNAP; 0 if there is none."""
     if at.payload is None:
         return 0
