@@ -14,9 +14,9 @@ from vswitch import (
     Miss,
     Output,
 )
-from vswitch.api.upcalls import Answer
 from vswitch.datapath.ebpf.layout import PORT_RING
 from vswitch.packet import build
+from vswitch.upcalls.miss import Answer
 
 __all__ = ["finish", "forward", "is_udp", "numbers_by_flow", "owed", "running", "udp_frame"]
 

@@ -94,6 +94,7 @@ __all__ = [
     "UpcallStats",
     "Userspace",
     "VswitchError",
+    "Workers",
     "arp_reply",
     "arp_request",
     "by_port",

@@ -47,17 +47,20 @@ class Outcome:
 def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1) -> Outcome:
     """Let a packet (bytes, or what `bytes()` makes some of, such as one of scapy) come in by a port, let the program
     answer all that comes up, and see what happened. ConfigError: the datapath is not a simulated one."""
-    before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
-    drops, handled, installed, failed = before[0], before[1].handled, before[1].installed, before[1].failed
+    drops, before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
     datapath.sent()
     datapath.start_upcalls()
     datapath.receive(bytes(packet), in_port)
     datapath.run()
-    after = datapath.ports.stats(in_port).drops
+    after = datapath.upcall_stats
     return Outcome(
         tuple(datapath.sent()),
-        datapath.upcall_stats.handled - handled,
-        datapath.upcall_stats.installed - installed,
-        datapath.upcall_stats.failed - failed,
-        {reason: more for reason, count in after.items() if (more := count - drops.get(reason, 0))},
+        after.handled - before.handled,
+        after.installed - before.installed,
+        after.failed - before.failed,
+        {
+            reason: more
+            for reason, count in datapath.ports.stats(in_port).drops.items()
+            if (more := count - drops.get(reason, 0))
+        },
     )

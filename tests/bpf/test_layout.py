@@ -49,7 +49,7 @@ STRUCTS = [
     (layout.OP, "op", "code a8 a16 a32 value mask extra"),
     (layout.CONTROL, "control", "code count mask first result pad now_ns"),
 ]
-UPCALL_READ = "size in_port reason captured length recirculations flow key"
+UPCALL_READ = "size in_port reason captured length time_ns recirculations flow key"
 DP_NAMES = {"max_masks": "OPTION_MASKS", "port_quota": "OPTION_QUOTA"}  # where Python's name is another
 
 # Python's numbers | enum | prefix of its constants

@@ -381,7 +381,7 @@ def test_slow_coroutine_answers_in_order_while_the_event_loop_goes_on(
     assert received == [frame(60, number) for number in range(40)]
     assert asked == [1]
     assert ticks > 15
-    assert dp.upcall_stats.saved == 39
+    assert dp.upcall_stats.joined == 39
 
 
 def test_plain_function_serves_too_and_a_failing_one_loses_its_own_packet_only(

@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "text": {"base", "fields", "packet", "model"},
     "policy": {"base", "fields", "packet", "model"},
     "datapath": {"base", "fields", "packet", "model"},
-    "api": {"base", "fields", "packet", "model", "text", "policy", "datapath"},
-    "cli": {"base", "fields", "packet", "model", "text", "datapath", "api", ""},
+    "upcalls": {"base", "fields", "model", "datapath"},
+    "api": {"base", "fields", "packet", "model", "text", "policy", "datapath", "upcalls"},
+    "cli": {"base", "fields", "packet", "model", "text", "datapath", "upcalls", "api", ""},
     "": {"base", "fields", "model", "text", "policy", "api", "cli"},  # vswitch/__init__.py and __main__.py
 }
 

@@ -127,7 +127,7 @@ def test_packets_that_wait_leave_in_order_behind_the_first(dp: Datapath) -> None
     dp.run()
     assert [sent.packet for sent in dp.sent()] == packets
     assert asked == [1]
-    assert dp.upcall_stats.saved == len(packets) - 1
+    assert dp.upcall_stats.joined == len(packets) - 1
 
 
 def test_a_handler_that_raises_costs_its_own_packet(dp: Datapath, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,8 +4,10 @@ from vswitch.api.datapath import Datapath, DatapathStats, UnexpectedUpcallError
 from vswitch.api.flows import Flows, Transaction
 from vswitch.api.meters import MeterInfo, Meters
 from vswitch.api.ports import Ports
-from vswitch.api.upcalls import Answer, Miss, UpcallStats
 from vswitch.datapath.ebpf.state import Options
+from vswitch.upcalls.miss import Answer, Miss
+from vswitch.upcalls.queue import Workers
+from vswitch.upcalls.stats import UpcallStats
 
 __all__ = [
     "Answer",
@@ -20,4 +22,5 @@ __all__ = [
     "Transaction",
     "UnexpectedUpcallError",
     "UpcallStats",
+    "Workers",
 ]

@@ -21,7 +21,6 @@ from vswitch.api.flows import Flows, Transaction
 from vswitch.api.meters import Meters
 from vswitch.api.policies import PolicyAtWork
 from vswitch.api.ports import Ports
-from vswitch.api.upcalls import Answer, Miss, Upcalls, UpcallStats, apply_answer
 from vswitch.api.watching import watch
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, VswitchError
 from vswitch.base.limits import MAX_PORT
@@ -39,6 +38,14 @@ from vswitch.model.upcall import Offload, UpcallReason
 from vswitch.packet.parse import parse
 from vswitch.policy.run import Explanation, Policy, explain
 from vswitch.policy.state import changing
+from vswitch.upcalls.batches import Upcalls
+from vswitch.upcalls.calls import Calls
+from vswitch.upcalls.miss import Answer, Miss, apply_answer
+from vswitch.upcalls.pool import Pool
+from vswitch.upcalls.queue import Workers
+from vswitch.upcalls.rates import NewFlowLimits
+from vswitch.upcalls.stats import Tally, UpcallStats
+from vswitch.upcalls.workers import AtOnce, Runner, Tasks, Threads
 
 if typing.TYPE_CHECKING:
     from vswitch.datapath.simulated.backend import SimulatedBackend
@@ -46,6 +53,8 @@ if typing.TYPE_CHECKING:
 __all__ = ["Datapath", "DatapathStats", "UnexpectedUpcallError"]
 
 logger = logging.getLogger("vswitch")
+
+T = typing.TypeVar("T")
 
 LOCAL_PORT = 0
 """Number of the port by which the host itself is on the switch."""
@@ -88,7 +97,10 @@ class Datapath:
         self._created = created
         self._kept = False
         self._upcalls: Upcalls | None = None
-        self._upcall_stats = UpcallStats()
+        self._tally = Tally(backend)
+        self._limits = NewFlowLimits()
+        self._pool: Pool | None = None
+        self._calls = Calls()
         self._poll = select.poll()
         self._closed = False
         self._stop = False
@@ -226,6 +238,7 @@ class Datapath:
     def _delete(self) -> None:
         self._backend.need_removable()
         self._close_upcalls()
+        self._tally.close()
         self._closed = True
         self._backend.delete()
 
@@ -238,6 +251,7 @@ class Datapath:
         nothing ends."""
         if not self._closed and not self._backend.is_forked:
             self._close_upcalls()
+            self._tally.close()
             self._closed = True
             self._backend.close()
 
@@ -305,8 +319,8 @@ class Datapath:
 
     @property
     def upcall_stats(self) -> UpcallStats:
-        """What became of upcalls in this process."""
-        return self._upcall_stats
+        """What became of packets that came up, since the datapath was made."""
+        return self._tally.read()
 
     # ---- changing
 
@@ -397,7 +411,7 @@ class Datapath:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
         self._backend.need_control("taking upcalls")
         if self._upcalls is None:
-            self._upcalls = Upcalls(self._backend, self._upcall_stats)
+            self._upcalls = Upcalls(self._backend, self._tally, self._limits)
             self._upcalls.on_refusal = lambda rule: self._forget_removed([rule], ())
             self._poll = select.poll()  # select() knows no descriptor above 1023
             for descriptor in () if self._backend.simulated else self._descriptors(self._upcalls):
@@ -406,8 +420,8 @@ class Datapath:
 
     def _descriptors(self, upcalls: Upcalls) -> tuple[int, ...]:
         """Readable when there is something to do."""
-        waker = () if self._policy is None else (self._policy.waker,)
-        return (upcalls.fileno(), self._backend.ports.fileno(), *waker)
+        more = () if self._policy is None else (self._policy.waker,)
+        return (upcalls.fileno(), self._backend.ports.fileno(), self._calls.fd, *more)
 
     def policy(self, function: Policy, *, priority: int = 0) -> Policy:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
@@ -420,6 +434,17 @@ class Datapath:
         if self._upcalls is not None:
             self._poll.register(self._policy.waker, select.POLLIN)
         return function
+
+    def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:
+        """Let at most so many new flows a second come to the program, for each value of the fields `by`: as it is, of
+        each port; by `("in_port", "ipv4_src")` of each source address. `burst`: so many at once (default: those of a
+        second). What misses beyond that is dropped, and counted as `rate`. There may be limits by several groups of
+        fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more than 16 limits."""
+        self._limits.set(per_s, burst, by)
+
+    def unlimit_new_flows(self, *, by: Iterable[str] = ("in_port",)) -> None:
+        """Take such a limit away. ConfigError: there is none."""
+        self._limits.remove(by)
 
     def _reply(self, frame: bytes, port: int) -> None:
         self.execute(frame, Output(port), in_port=port)
@@ -454,25 +479,66 @@ class Datapath:
         self._port_callbacks.append(callback)
         return callback
 
-    def run(self, *, timeout_s: float | None = None, strict: bool = False) -> None:
+    def run(
+        self, *, timeout_s: float | None = None, strict: bool = False, workers: Workers | int | None = None
+    ) -> None:
         """Answer upcalls with the handler that `on_miss` was given, follow ports and expire megaflows, until `stop`
         is called, `timeout_s` is over, or the datapath is closed. `strict`: UnexpectedUpcallError for the first miss,
         for rule sets that are meant to be complete. ConfigError inside a handler: a batch ends before the next begins;
-        so also for `misses` and their like."""
+        so also for `misses` and their like.
+
+        `workers`: let the handler run in so many threads beside this one (see `Workers`); at the end it waits for those
+        that are at a packet. A policy decides in this thread all the same, and its userspace actions go to workers. A
+        handler in a thread uses the datapath by `call`. Over a simulated datapath it runs at once, in this thread."""
         upcalls = self._begin_loop()
         handler = self._handler()
         deadline = None if timeout_s is None else self.time() + timeout_s
+        if workers is not None:
+            self._run_workers(upcalls, workers, deadline, strict)
+            return
         try:
             while self._goes_on(upcalls) and self._wait(upcalls, deadline):
                 if strict:
                     for miss in upcalls.misses():
-                        if miss.reason is UpcallReason.MISS:
-                            _refuse(miss)
+                        _refuse(miss)
                         upcalls.answer(miss, handler)
                 else:
                     upcalls.handle(handler)
         finally:
             self._end_loop()
+
+    def _run_workers(self, upcalls: Upcalls, workers: Workers | int, deadline: float | None, strict: bool) -> None:
+        pool = None
+        try:
+            settings = Workers(workers) if isinstance(workers, int) else workers
+            handler = self._miss_handler or _drop
+            runner = AtOnce(handler) if self._backend.simulated else Threads(settings.count, handler)
+            pool = self._begin_pool(upcalls, settings, runner)
+            if pool.fileno() >= 0:
+                self._poll.register(pool.fileno(), select.POLLIN)
+            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
+                pool.turn(_refuse if strict else None)
+            while self._upcalls is upcalls and pool.busy:
+                self._wait(upcalls, None)
+                pool.settle()
+        finally:
+            if pool is not None:
+                with contextlib.suppress(KeyError, ValueError):
+                    self._poll.unregister(pool.fileno())
+                pool.close()
+            self._pool = None
+            self._end_loop()
+
+    def _begin_pool(self, upcalls: Upcalls, settings: Workers, runner: Runner) -> Pool:
+        at_once = None if self._policy is None else self._policy.answer
+        self._pool = Pool(upcalls, settings, runner, self._tally, self._backend.now_ns, at_once)
+        return self._pool
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Let the thread whose loop takes upcalls call `function`, and return what it returns, or raise what it raises.
+        For handlers in other threads, which must not use the datapath themselves. ConfigError: no loop is at work, or
+        it ends before it gets to it."""
+        return self._calls.wait_for(function)
 
     def stop(self) -> None:
         """Let `run`, `misses` and their like end after the batch that they are at. Called while none of them is at
@@ -487,6 +553,7 @@ class Datapath:
                 "misses, must end before another loop takes packets"
             )
         self._looping = True
+        self._calls.begin()
         if self._policy is not None:
             upcalls.make_way = self._policy.make_way
             self._policy.begin(upcalls)
@@ -494,6 +561,7 @@ class Datapath:
 
     def _end_loop(self) -> None:
         self._stop = self._looping = False
+        self._calls.end()
         if self._policy is not None:
             self._policy.end()
 
@@ -529,12 +597,15 @@ class Datapath:
         if self._backend.simulated:
             return self._has_work(upcalls, deadline)
         limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
+        if self._pool is not None and self._pool.wake_ns is not None:
+            limit = min(limit, self._pool.wake_ns / 1e9)
         wait_s = 0 if upcalls.busy or self._backend.ports.has_events else max(limit - now, 0)
         readable = self._poll.poll(math.ceil(wait_s * 1000))
         if self._backend.ports.has_events or any(fd == self._backend.ports.fileno() for fd, _ in readable):
             self._follow_ports()
         if self._policy is not None and any(fd == self._policy.waker for fd, _ in readable):
             self._policy.woken()
+        self._calls.make()
         return self._upcalls is upcalls and (deadline is None or self.time() < deadline)
 
     def _has_work(self, upcalls: Upcalls, deadline: float | None) -> bool:
@@ -543,7 +614,9 @@ class Datapath:
         self._follow_ports()
         if self._policy is not None:
             self._policy.woken()
-        if self._upcalls is upcalls and not (upcalls.busy or upcalls.has_records):
+        self._calls.make()
+        waiting = self._pool is not None and self._pool.waiting
+        if self._upcalls is upcalls and not (upcalls.busy or upcalls.has_records or waiting):
             if deadline is not None:
                 self.advance(max(deadline - self.time(), 0))
             return False
@@ -589,16 +662,24 @@ class Datapath:
             self._end_loop()
 
     async def serve(
-        self, handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None, *, strict: bool = False
+        self,
+        handler: Callable[[Miss], Answer | Awaitable[Answer]] | None = None,
+        *,
+        strict: bool = False,
+        workers: Workers | int | None = None,
     ) -> None:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
-        Packets that come while one is being looked at wait in the ring, in order."""
+        Packets that come while one is being looked at wait in the ring, in order. `workers`: let so many tasks look at
+        packets beside each other, as with `run`; `handler` then answers what a policy does not."""
         upcalls = await self._begin_async_loop()
+        if workers is not None:
+            await self._serve_workers(upcalls, handler or self._miss_handler or _drop, workers, strict)
+            return
         handler = handler or self._handler()
         try:
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
-                    if strict and miss.reason is UpcallReason.MISS:
+                    if strict:
                         _refuse(miss)
                     try:
                         answer = handler(miss)
@@ -609,6 +690,28 @@ class Datapath:
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
         finally:
+            self._end_loop()
+
+    async def _serve_workers(
+        self,
+        upcalls: Upcalls,
+        handler: Callable[[Miss], Answer | Awaitable[Answer]],
+        workers: Workers | int,
+        strict: bool,
+    ) -> None:
+        pool = None
+        try:
+            settings = Workers(workers) if isinstance(workers, int) else workers
+            pool = self._begin_pool(upcalls, settings, Tasks(settings.count, handler))
+            while self._goes_on(upcalls) and await self._async_wait(upcalls):
+                pool.turn(_refuse if strict else None)
+            while self._upcalls is upcalls and pool.busy:
+                await self._async_wait(upcalls)
+                pool.settle()
+        finally:
+            if pool is not None:
+                pool.close()
+            self._pool = None
             self._end_loop()
 
     async def _begin_async_loop(self) -> Upcalls:
@@ -633,6 +736,8 @@ class Datapath:
                 happened.set_result(None)
 
         descriptors = self._descriptors(upcalls)  # another task may close them
+        if self._pool is not None:
+            descriptors = (*descriptors, self._pool.fileno())
         for descriptor in descriptors:
             loop.add_reader(descriptor, wake)
         try:
@@ -645,6 +750,7 @@ class Datapath:
             self._follow_ports()
             if self._policy is not None:
                 self._policy.woken()
+            self._calls.make()
         return self._upcalls is upcalls
 
 
@@ -662,6 +768,9 @@ def _drop(_miss: Miss) -> Answer:
     return None
 
 
-def _refuse(miss: Miss) -> Answer:
+def _refuse(miss: Miss) -> None:
+    """Of strict mode."""
+    if miss.reason is not UpcallReason.MISS:
+        return
     key: Key = miss.key
     raise UnexpectedUpcallError(f"a packet from port {miss.port} matches no megaflow: {key!r}")

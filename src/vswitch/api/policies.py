@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator
 
 from vswitch.api.flows import Flows
-from vswitch.api.upcalls import Miss, Upcalls
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.policy.run import Policy, Run, Source, Stages, changes
 from vswitch.policy.state import changing
+from vswitch.upcalls.batches import Upcalls
+from vswitch.upcalls.miss import Miss
 
 __all__ = ["PolicyAtWork"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from vswitch.api.upcalls import Miss
 from vswitch.base.errors import NotFoundError
 from vswitch.datapath.ebpf.memory import RingOnlooker
 from vswitch.datapath.ebpf.state import State
+from vswitch.upcalls.miss import Miss
 
 __all__ = ["watch"]
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 from vswitch.api.datapath import Datapath, DatapathStats
-from vswitch.api.upcalls import Answer, Miss
 from vswitch.base.errors import KernelError, MachineError, PrivilegeError, VswitchError
 from vswitch.cli.arguments import Parser, Program
 from vswitch.cli.demo_lab import DemoError, Host, Lab, missing_programs
@@ -33,6 +32,7 @@ from vswitch.model.actions import Drop, Output, SetField
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Megaflow, Rule
 from vswitch.text import format_actions, format_match
+from vswitch.upcalls.miss import Answer, Miss
 
 __all__ = ["main"]
 

@@ -245,6 +245,10 @@ class Injection(Protocol):
         """Send what lies there: a virtio_net_hdr and the frame, `length` bytes, which stay until `flush`."""
         ...
 
+    def add_copy(self, entry: int, data: bytes) -> None:
+        """Send these bytes, which are as those of `add`."""
+        ...
+
     def flush(self) -> None:
         """Do it now."""
         ...
@@ -272,13 +276,14 @@ class Counters(NamedTuple):
 class Backend(Control, Protocol):
     """One datapath. `options`: its sizes. `flows`, `ports`: what is in it. `meters`: 64-bit words, as the kernel
     lays them out. `shares`: words, of each port slot what it has produced and consumed of the ring. `alive`: where who
-    reads upcalls leaves the time."""
+    reads upcalls leaves the time. `reader`: 64 words for what it counts."""
 
     options: Any
     simulated: bool
     meters: memoryview
     shares: memoryview
     alive: memoryview
+    reader: memoryview
 
     @property
     def flows(self) -> FlowStore:

@@ -29,6 +29,7 @@ class KernelBackend:
         self.meters = state.memory["meters"].view.cast("Q")
         self.shares = state.memory["port_rings"].view.cast("Q")
         self.alive = state.bytes[DATAPATH.ALIVE_NS : DATAPATH.ALIVE_NS + 8].cast("Q")
+        self.reader = state.bytes[DATAPATH.READER : DATAPATH.READER + 8 * DATAPATH.READER_WORDS].cast("Q")
         self._injector: Injector | None = None
 
     # ---- making, finding, removing
@@ -84,6 +85,7 @@ class KernelBackend:
         self.ports.close()
         self.shares.release()
         self.alive.release()
+        self.reader.release()
         self.meters.release()
         release_views(self.flows, self.ports)
         self.flows.arena.memory.release()

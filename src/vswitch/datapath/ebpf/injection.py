@@ -103,6 +103,7 @@ class Injector:
         self._marks = memoryview(self._control).cast("B").cast("I")[4 :: _CMSG.size // 4]
         self._vectors: list[int] = []  # address and length of each packet that waits for `flush`
         self._entries: list[int] = []
+        self._copies: list[bytes] = []  # kept until `flush`
         self.failed = 0
         self.sent = 0
 
@@ -156,6 +157,11 @@ class Injector:
         if len(self._entries) == BATCH:
             self.flush()
 
+    def add_copy(self, entry: int, data: bytes) -> None:
+        """Send these bytes, which are as those of `add`."""
+        self._copies.append(data)
+        self.add(entry, ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, len(data))
+
     def flush(self) -> None:
         """Send what was added; afterwards all of it has passed the datapath.
 
@@ -178,6 +184,7 @@ class Injector:
                 at += 1
             self.sent += sent
             at += sent
+        self._copies.clear()
 
     def send(self, entry: int, packet: bytes, offload: bytes = bytes(_OFFLOAD_BYTES)) -> None:
         """Send one packet at once. VswitchError if the kernel refuses it."""

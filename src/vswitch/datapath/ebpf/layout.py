@@ -37,7 +37,7 @@ __all__ = [
     "Verdict",
 ]
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024
@@ -67,8 +67,8 @@ INJECTION = Struct("<IIIIIHHII48s")
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
 OP = Struct("<BBHIQQQ")
 """code, a8, a16, a32, value, mask, extra"""
-UPCALL = Struct("<IHBxII8xH2xI64x208s")
-"""size, in_port, reason, captured, length, recirculations, flow, key (the rest of the record by offset)"""
+UPCALL = Struct("<IHBxIIQH2xI64x208s")
+"""size, in_port, reason, captured, length, time_ns, recirculations, flow, key (the rest of the record by offset)"""
 CONTROL = Struct("<IIIIIIQ")
 """code, count, mask, first, result, pad, now_ns"""
 
@@ -93,7 +93,9 @@ class DATAPATH:
     STAGE_KEY: Final = STAGE_RESULT + 4 * STAGE
     INJECTED: Final = STAGE_KEY + 208
     ALIVE_NS: Final = INJECTED + 8
-    VIEWS: Final = STAGE_KEY + 256
+    READER: Final = STAGE_KEY + 256
+    READER_WORDS: Final = 64
+    VIEWS: Final = READER + 8 * READER_WORDS
     VIEW_N_MASKS: Final = MASK.size
     VIEW_ORDER: Final = MASK.size + 64
     VIEW_SIZE: Final = VIEW_ORDER + 2 * MAX_MASKS

@@ -6,7 +6,7 @@ from random import Random
 
 from vswitch.base.errors import ConfigError
 from vswitch.datapath.backend import Counters, Look
-from vswitch.datapath.ebpf.layout import METER
+from vswitch.datapath.ebpf.layout import DATAPATH, METER
 from vswitch.datapath.ebpf.state import Options, check_name
 from vswitch.datapath.simulated.execute import Forwarder, SimulatedPacket
 from vswitch.datapath.simulated.flows import SimulatedFlows
@@ -39,6 +39,7 @@ class SimulatedBackend:
         self.ports = SimulatedPorts(self, options.max_ports)
         self.shares = self.ports.shares
         self.alive = memoryview(bytearray(8)).cast("Q")
+        self.reader = memoryview(bytearray(8 * DATAPATH.READER_WORDS)).cast("Q")
         self.meters = memoryview(bytearray(METER.size * options.max_meters)).cast("Q")
         self._ring = SimulatedRing(options.ring_bytes)
         self._forwarder = Forwarder(self.flows, self.ports, self._ring, self.meters, self.now_ns, Random(seed))

@@ -157,6 +157,7 @@ class Forwarder:
         data = record(
             packet.frame, key=packet.key, in_port=packet.in_port, reason=reason,
             recirculations=packet.recirculations, captured=captured, userdata=userdata,
+            now_ns=self._now_ns(),
         )  # fmt: skip
         if not self._ring.write(data, size):
             tally.lost += 1

@@ -27,13 +27,21 @@ def room_for(captured: int) -> int:
 
 
 def record(
-    packet: bytes, *, key: int, in_port: int, reason: UpcallReason, recirculations: int, captured: int, userdata: bytes
+    packet: bytes,
+    *,
+    key: int,
+    in_port: int,
+    reason: UpcallReason,
+    recirculations: int,
+    captured: int,
+    userdata: bytes,
+    now_ns: int,
 ) -> bytes:
     """What a packet is in the ring, without the room behind it that it does not use."""
     data = bytearray(UpcallOffset.PACKET)
     key_bytes = key.to_bytes(208, "little")
     UPCALL.pack_into(
-        data, 0, room_for(captured), in_port, reason.value, captured, len(packet), recirculations, 0, key_bytes
+        data, 0, room_for(captured), in_port, reason.value, captured, len(packet), now_ns, recirculations, 0, key_bytes
     )  # fmt: skip
     data[UpcallOffset.USERDATA_LENGTH] = len(userdata)
     data[UpcallOffset.USERDATA : UpcallOffset.USERDATA + len(userdata)] = userdata
@@ -124,6 +132,10 @@ class SimulatedInjector:
         """Send what lies in the ring."""
         begin = address + len(Offload().header)
         self._waiting.append((self._looks[entry], bytes(self._view[begin : address + length])))
+
+    def add_copy(self, entry: int, data: bytes) -> None:
+        """Send these bytes, which are as those of `add`."""
+        self._waiting.append((self._looks[entry], data[len(Offload().header) :]))
 
     def flush(self) -> None:
         """Do it now."""

@@ -118,8 +118,8 @@ static void *(*bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void
 static void (*bpf_ringbuf_submit)(void *record, __u64 flags) = (void *)132;
 static void (*bpf_ringbuf_discard)(void *record, __u64 flags) = (void *)133;
 static long (*bpf_redirect_peer)(__u32 ifindex, __u64 flags) = (void *)155;
-static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static __u64 (*bpf_ktime_get_ns)(void) = (void *)5;
+static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static long (*bpf_loop)(__u32 n, void *callback, void *context, __u64 flags) = (void *)181;
 
 /* Types and protocols on the wire, in network byte order where they are compared there. */

@@ -14,7 +14,7 @@
 #include "kernel.h"
 #include "flow_key.h"
 
-#define LAYOUT 3		/* changes with anything in this file: another process must not misread the maps */
+#define LAYOUT 4		/* changes with anything in this file: another process must not misread the maps */
 #define MAX_MASKS 1024		/* masks that views[].order can name; Datapath.create(max_masks=) may allow fewer */
 #define VIEWS 64		/* changes of version between two waits for programs under way */
 #define STAGE 1024		/* flows of one control request */
@@ -198,7 +198,7 @@ struct upcall {
 	__u8 reason;
 	__u8 userdata_length;
 	__u32 captured, length;
-	__u64 time_ns;
+	__u64 time_ns;		/* CLOCK_MONOTONIC when it came up */
 	__u16 recirculations;
 	__u16 pad;
 	__u32 flow;		/* behind whose gate it waits, or 0 */
@@ -229,6 +229,8 @@ struct control {
 	__u64 now_ns;
 };
 
+#define READER_WORDS 64
+
 /* What every packet reads lies in cache lines of its own, away from what is written. */
 struct datapath {
 	__u32 version;
@@ -250,6 +252,7 @@ struct datapath {
 	__u64 injected;		/* packets that Python has sent down and that arrived here */
 	__u64 alive_ns;		/* CLOCK_MONOTONIC when Python last took up a packet */
 	__u64 pad_views[4];
+	__u64 reader[READER_WORDS];	/* what became of upcalls: Python's counters, for other processes to read */
 	struct view views[VIEWS];
 };
 _Static_assert(sizeof(struct mask) % 64 == 0 && sizeof(struct view) % 64 == 0, "cache lines");

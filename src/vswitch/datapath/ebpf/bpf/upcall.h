@@ -142,7 +142,7 @@ INLINE int fill(struct __sk_buff *skb, struct upcall *record, __u32 size, const 
 	record->userdata_length = up->userdata_length;
 	record->captured = captured;
 	record->length = up->length;
-	record->time_ns = bpf_ktime_get_coarse_ns();
+	record->time_ns = bpf_ktime_get_ns();
 	record->recirculations = up->recirculations;
 	record->pad = 0;
 	record->flow = up->flow;

@@ -5,30 +5,34 @@ this batch takes already, install all rules at once, send all packets down in or
 to the kernel. So a flow's packets leave in the order in which they came, from the first one on: those that came up
 while the first was being looked at are sent down behind it, before any that find the rule in the kernel.
 
-Invariant: every record is handled, sent down, or dropped and counted, exactly once.
+`pool.py` lets workers look at packets meanwhile, in the same ring.
+
+Invariant: every record is sent down, or dropped and counted, exactly once.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from struct import Struct
 from sys import getrefcount
 from time import monotonic_ns
 
-from vswitch.api.waiting import Gates, Recent
-from vswitch.base.errors import ConfigError, ExistsError, OverlapError
+from vswitch.base.errors import ExistsError, OverlapError
 from vswitch.datapath.backend import Backend, Look
-from vswitch.datapath.ebpf.layout import PORT_RING, UPCALL, UpcallOffset
+from vswitch.datapath.ebpf.layout import PORT_RING, UpcallOffset
 from vswitch.fields import SLOTS
-from vswitch.model.actions import Action, Userspace, check_actions, walk
-from vswitch.model.match import Key, Match
+from vswitch.model.actions import Action, Userspace, walk
+from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
-from vswitch.model.upcall import Offload, UpcallReason
+from vswitch.model.upcall import UpcallReason
+from vswitch.upcalls.miss import Answer, Miss, apply_answer
+from vswitch.upcalls.rates import NewFlowLimits
+from vswitch.upcalls.stats import Drop, Tally
+from vswitch.upcalls.waiting import Gates, Recent
 
-__all__ = ["Answer", "Miss", "UpcallStats", "Upcalls"]
+__all__ = ["Upcalls"]
 
 logger = logging.getLogger("vswitch")
 
@@ -43,162 +47,11 @@ nothing of them was left in the ring."""
 _WAYS_MADE = 2
 """How often megaflows make way for those of one batch, which may lie across each other, too."""
 
-_RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
-_MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
-_HASH_SHIFT = 8 * SLOTS["dp_hash"].offset
-_PRIORITY_SHIFT = 8 * SLOTS["skb_priority"].offset
-_TUNNEL_SHIFT = 8 * SLOTS["tun_id"].offset
-_U32 = 0xFFFFFFFF
 _METADATA = sum(SLOTS[name].mask for name in ("recirc_id", "skb_mark", "dp_hash", "skb_priority")) | (
-    ((1 << 48 * 8) - 1) << _TUNNEL_SHIFT
+    ((1 << 48 * 8) - 1) << 8 * SLOTS["tun_id"].offset
 )
 _FLOW = Struct("<I")
 _OFFLOAD_BYTES = UpcallOffset.PACKET - UpcallOffset.OFFLOAD
-
-
-@dataclass(slots=True)
-class UpcallStats:
-    """What became of upcalls in this process: `handled` by the program, `saved` because a rule that was installed
-    meanwhile takes them, `installed` rules, `dropped` for want of an answer or of a reader, `failed`: the program
-    raised, or its answer was refused, `unsent`: the kernel refused to take the packet back."""
-
-    handled: int = 0
-    saved: int = 0
-    installed: int = 0
-    dropped: int = 0
-    failed: int = 0
-    unsent: int = 0
-
-
-class Miss:
-    """One packet that came up. Answer by `install`, `send` or `drop`; without an answer it is dropped.
-
-    `key`: what the packet looks like. `port`: number of the port that it came in by. `packet`: the frame.
-    `reason`: a miss, or a userspace action, whose `userdata` it carries. The answer is carried out when the batch that
-    the packet came with is through; who keeps the miss longer can read it, but an answer is too late (ConfigError).
-    """
-
-    __slots__ = (
-        "_captured",
-        "_key",
-        "_offset",
-        "_packet",
-        "_recirculations",
-        "_send",
-        "_size",
-        "_view",
-        "answered",
-        "covered",
-        "flow",
-        "length",
-        "port",
-        "reason",
-        "rule",
-    )  # fmt: skip
-
-    def __init__(self, view: memoryview, offset: int) -> None:
-        # hot: once per upcall. `covered`: a rule takes the packet that was installed since it came up
-        (
-            self._size, self.port, reason, self._captured, self.length, self._recirculations, self.flow, key,
-        ) = UPCALL.unpack_from(view, offset)  # fmt: skip
-        self._view = view
-        self._offset = offset
-        self.reason = _REASONS[reason]
-        self._key = int.from_bytes(key, "little")
-        self._packet: bytes | None = None
-        self._send: tuple[Action, ...] | None = None
-        self.rule: Rule | None = None
-        self.answered = False
-        self.covered = False
-
-    @classmethod
-    def of_copy(cls, record: bytes) -> Miss:
-        """What another process was asked about: it can be read, not answered."""
-        miss = cls(memoryview(record), 0)
-        miss._size = 0
-        return miss
-
-    @property
-    def key(self) -> Key:
-        """What the packet looks like."""
-        return Key(self._key)
-
-    @property
-    def packet(self) -> bytes:
-        """The frame, VLAN tags in place; `length` says how long it is on the wire if it was truncated."""
-        if self._packet is None:
-            begin = self._offset + UpcallOffset.PACKET
-            self._packet = bytes(self._view[begin : begin + self._captured])
-        return self._packet
-
-    @property
-    def userdata(self) -> bytes:
-        """What the userspace action carried."""
-        begin = self._offset + UpcallOffset.USERDATA
-        return bytes(self._view[begin : begin + self._view[self._offset + UpcallOffset.USERDATA_LENGTH]])
-
-    @property
-    def offload(self) -> Offload:
-        """What the sender left to the network card."""
-        return Offload(bytes(self._view[self._offset + UpcallOffset.OFFLOAD : self._offset + UpcallOffset.PACKET]))
-
-    def install(
-        self,
-        match: Match,
-        actions: Action | Iterable[Action],
-        *,
-        idle_timeout_s: float | None = None,
-        hard_timeout_s: float | None = None,
-        priority: int = 0,
-    ) -> None:
-        """Install a megaflow and send the packet through it. ConfigError if it would not take the packet."""
-        self._install(Rule(match, check_actions(actions), priority, idle_timeout_s, hard_timeout_s))
-
-    def _install(self, rule: Rule) -> None:
-        match = rule.match
-        if not self._size:
-            raise self._too_late()
-        if self._key & match.mask != match.value:
-            raise ConfigError(f"{match!r} does not take the packet that asked for it, {self.key!r}")
-        self.rule = rule
-        self.answered = True
-
-    def send(self, actions: Action | Iterable[Action]) -> None:
-        """Execute `actions` on this packet alone."""
-        if not self._size:
-            raise self._too_late()
-        self._send = check_actions(actions)
-        self.answered = True
-
-    def drop(self) -> None:
-        """Drop this packet alone."""
-        if not self._size:
-            raise self._too_late()
-        self.answered = True
-
-    def _too_late(self) -> ConfigError:
-        return ConfigError(f"too late to answer {self!r}: the batch that it came with is through, or another process's")
-
-    def keep(self) -> None:
-        """Copy what lies in the ring, where it is about to be overwritten. No answer is possible any more."""
-        end = self._offset + UpcallOffset.PACKET + self._captured
-        self._view = memoryview(bytes(self._view[self._offset : end]))
-        self._offset = self._size = 0
-
-    def look(self) -> Look:
-        """What the packet is to look like when it is sent down."""
-        key = self._key
-        tunnel = (key >> _TUNNEL_SHIFT & (1 << 384) - 1).to_bytes(48, "little")
-        return (
-            self.port, key >> _RECIRC_SHIFT & _U32, key >> _MARK_SHIFT & _U32, key >> _PRIORITY_SHIFT & _U32,
-            key >> _HASH_SHIFT & _U32, self._recirculations, tunnel,
-        )  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"Miss(port={self.port}, key={self.key!r})"
-
-
-_REASONS = tuple(UpcallReason)
 
 
 def _own_references() -> int:
@@ -215,15 +68,12 @@ _MAX_DEPTH = 100
 """Frames to look through for where something was raised: of an exception that is raised over and over there are ever
 more."""
 
-Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
-"""What a handler may return: a rule to install, or (match, actions) for short; None if it answered by the miss's own
-methods, or not at all, so that the packet is dropped."""
-
 
 class Upcalls:
     """The one reader of a datapath's ring."""
 
-    def __init__(self, backend: Backend, stats: UpcallStats) -> None:
+    def __init__(self, backend: Backend, tally: Tally, limits: NewFlowLimits) -> None:
+        self._now_ns = backend.now_ns
         self._flows = backend.flows
         self._ports = backend.ports
         self._injector = backend.injection()
@@ -238,25 +88,30 @@ class Upcalls:
         self._recent = Recent()
         self._gates = Gates(self._flows, self._ring)
         self._shaken = False  # a rule of this batch was refused, or rules were taken away since it began
-        self.stats = stats
+        self._tally = tally
+        self._limits = limits
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
+        self.on_close: Callable[[], None] | None = None  # of who has packets of ours
         self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
+        tally.begin()
         self._ports.set_quota(backend.options.port_quota_bytes)
 
     def _discard_leftovers(self) -> None:
         """What came up for an earlier reader is too old to be sent on; for this one, nobody is left to answer."""
         while left := self._ring.records(BATCH):
-            self.stats.dropped += len(left)
             self._ring.advance()
+            self._tally.drop(Drop.CLOSED, len(left))
 
     def close(self) -> None:
         """Carry out what was answered so far, stop the kernel from sending, and drop what has not been read."""
+        if self.on_close is not None:
+            self.on_close()
         self._finish()
         self._gates.give_up()
         self._ports.set_quota(0)
-        self.stats.dropped += len(self._records) + len(self._later)
+        self._tally.drop(Drop.CLOSED, len(self._records) + len(self._later))
         self._records.clear()
         self._later.clear()
         self._ring.advance()
@@ -321,9 +176,11 @@ class Upcalls:
                     miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
                 ):
                     miss.covered = True
-                    self.stats.saved += 1
+                    self._tally.joined(1)
                     continue
-                self.stats.handled += 1
+                if self._limits and not self._may_be_new(miss):
+                    continue
+                self._tally.handled(1)
                 self._alive[0] = monotonic_ns()
                 yield miss
                 if miss.rule is not None:
@@ -337,6 +194,34 @@ class Upcalls:
         records = self._records
         if not records:
             self._take_batch()
+        handled, recent, view, limits = self._handled, self._recent, self._view, self._limits
+        count, joined, limited = len(records), 0, 0
+        try:
+            while records:
+                miss = Miss(view, records.popleft())
+                handled.append(miss)
+                if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
+                    miss.covered = True
+                    joined += 1
+                    continue
+                if limits and not self._may_be_new(miss):
+                    limited += 1
+                    continue
+                self.answer(miss, handler)
+                if miss.rule is not None:
+                    recent.add(miss.rule.match)
+        finally:
+            self._tally.joined(joined)
+            self._tally.handled(len(handled) - joined - limited)
+            self._finish()
+        return count
+
+    def divert(self, take: Callable[[Miss], bool]) -> int:
+        """One batch, of which `take` sees each packet that somebody is to be asked about: True, and it has it, until
+        `send_on` or `discard`; else its answer is carried out at the end of the batch. The number of packets."""
+        records = self._records
+        if not records:
+            self._take_batch()
         handled, recent, view = self._handled, self._recent, self._view
         count = len(records)
         try:
@@ -345,16 +230,45 @@ class Upcalls:
                 handled.append(miss)
                 if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
                     miss.covered = True
-                    continue
-                self.answer(miss, handler)
-                if miss.rule is not None:
-                    recent.add(miss.rule.match)
+                    self._tally.joined(1)
+                elif (not self._limits or self._may_be_new(miss)) and take(miss):
+                    handled.pop()
         finally:
-            saved = sum([miss.covered for miss in handled])
-            self.stats.saved += saved
-            self.stats.handled += len(handled) - saved
             self._finish()
         return count
+
+    def ask(self, miss: Miss, handler: Callable[[Miss], Answer]) -> None:
+        """Within `divert`: let `handler` answer now."""
+        self._tally.handled(1)
+        self.answer(miss, handler)
+        if miss.rule is not None:
+            self._recent.add(miss.rule.match)
+
+    def install(self, answered: list[Miss]) -> list[Rule]:
+        """Of packets that were taken over: install what was answered. The rules that stand."""
+        self._alive[0] = monotonic_ns()
+        self._install(answered)
+        rules = [miss.rule for miss in answered if miss.rule is not None]
+        for rule in rules:
+            self._recent.add(rule.match)
+        return rules
+
+    def send_on(self, taken: list[Miss]) -> None:
+        """Carry out what was answered to packets that were taken over, in this order."""
+        self._send_down(taken)
+        self._account(taken)
+
+    def discard(self, taken: list[Miss], reason: Drop) -> None:
+        """Drop packets that were taken over."""
+        self._tally.drop(reason, len(taken))
+        self._account(taken)
+
+    def _may_be_new(self, miss: Miss) -> bool:
+        """Whether the program may be asked about one more new flow. If not, the packet is dropped."""
+        if miss.reason is not UpcallReason.MISS or self._limits.allow(miss._key, self._now_ns()):
+            return True
+        miss.dropped = Drop.RATE
+        return False
 
     def _take_batch(self) -> None:
         if not self._later:
@@ -386,17 +300,18 @@ class Upcalls:
 
     def failed(self, miss: Miss, problem: Exception) -> None:
         """The program could not answer: the packet is dropped, counted and reported."""
-        if not (miss._size or miss.answered):
-            self.stats.dropped -= 1  # its handler closed the datapath before it failed, so it was counted there
+        if not (miss._size or miss.answered):  # its handler closed the datapath before it failed
+            self._tally.not_dropped(Drop.UNANSWERED)
+            self._tally.drop(Drop.FAILED)
         miss.rule = miss._send = None
-        miss.answered = True
-        self._report(problem, miss)
+        miss.dropped = Drop.FAILED
+        self.report(problem, miss)
 
-    def _report(self, problem: Exception, miss: Miss) -> None:
+    def report(self, problem: BaseException, miss: Miss) -> None:
         """Once for each cause, with where it came from, then at every power of ten. What is raised at one place is one
         cause, whatever it says: texts name the packet, or its rule."""
         # hot: once per packet that fails
-        self.stats.failed += 1
+        self._tally.failed()
         cause = (type(problem), *_place(problem))
         self._reported[cause] += 1
         count = self._reported[cause]
@@ -462,7 +377,7 @@ class Upcalls:
                 held.append(miss)
             else:
                 self._later.append(offset)
-        self.stats.saved += len(held)
+        self._tally.joined(len(held))
         self._send_down(held)
         self._ahead += held
 
@@ -472,7 +387,7 @@ class Upcalls:
             return
         try:
             self._gates.close(self._flows.apply(rules, gated=True))
-            self.stats.installed += len(rules)
+            self._tally.installed(len(rules))
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
 
@@ -522,7 +437,8 @@ class Upcalls:
         if self.make_way is not None and miss.reason is UpcallReason.MISS:
             miss._send = rule.actions
         miss.rule = None
-        self._report(problem, miss)
+        miss.dropped = Drop.FAILED
+        self.report(problem, miss)
 
     def _install_one(self, rule: Rule) -> Exception | None:
         """Why not, if it cannot be."""
@@ -530,7 +446,7 @@ class Upcalls:
             self._gates.close(self._flows.apply([rule], gated=True))
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the others go on
             return problem
-        self.stats.installed += 1
+        self._tally.installed(1)
         return None
 
     def _stands(self, miss: Miss, rule: Rule) -> bool:
@@ -557,12 +473,12 @@ class Upcalls:
         behind: set[int] = set()
         for miss in handled:
             if miss._send is not None and miss._key in behind:
-                self.stats.handled -= 1
+                self._tally.not_handled(1)
             elif not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
                 left.append(miss)
                 continue
             else:
-                self.stats.saved -= 1
+                self._tally.not_joined(1)
             behind.add(miss._key)
             again.append(miss._offset)
         self._records.extendleft(reversed(again))
@@ -570,7 +486,9 @@ class Upcalls:
 
     def _send_down(self, handled: list[Miss]) -> None:
         injector, ring, refused = self._injector, self._ring.address, self._injector.failed
-        released: list[tuple[Look, int]] = []
+        lists: list[tuple[Look, int]] = []
+        arrivals_ns: list[int] = []
+        drop = self._tally.drop
         try:
             for miss in handled:
                 if miss.flow:
@@ -580,19 +498,26 @@ class Upcalls:
                     entry = injector.entry_of_port(miss.port) if plain else injector.entry(miss.look())
                 elif miss._send:
                     try:
-                        entry = self._entry_of_list(miss.look(), miss._send, released)
+                        entry = self._entry_of_list(miss.look(), miss._send, lists)
                     except Exception as problem:  # noqa: BLE001 - too long, no room: this packet's loss alone
-                        self._report(problem, miss)
+                        self.report(problem, miss)
+                        drop(Drop.FAILED)
                         continue
                 else:
-                    self.stats.dropped += not miss.answered
+                    drop(miss.dropped)
                     continue
-                offset, captured = miss._offset, miss._captured
-                injector.add(entry, ring + offset + UpcallOffset.OFFLOAD, _OFFLOAD_BYTES + captured)
+                arrivals_ns.append(miss.arrived_ns)
+                if miss.held:
+                    injector.add_copy(entry, miss.to_send())
+                else:
+                    offset, captured = miss._offset, miss._captured
+                    injector.add(entry, ring + offset + UpcallOffset.OFFLOAD, _OFFLOAD_BYTES + captured)
         finally:
             injector.flush()
-            self.stats.unsent += injector.failed - refused
-            for look, word in released:
+            self._tally.released(arrivals_ns, self._now_ns())
+            if injector.failed != refused:
+                self._tally.unsent(injector.failed - refused)
+            for look, word in lists:
                 injector.forget(look, word)
                 self._flows.arena.release(word)
 
@@ -606,7 +531,7 @@ class Upcalls:
         consumed: dict[int, int] = {}
         for miss in handled:
             consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
-            if getrefcount(miss) > _OWN_REFERENCES:
+            if miss.held or getrefcount(miss) > _OWN_REFERENCES:
                 miss.keep()
         for port, size in consumed.items():
             slot = self._ports.slot_of(port)
@@ -614,7 +539,7 @@ class Upcalls:
                 self._rings[slot * PORT_RING.size // 8 + 1] += size
 
 
-def _place(problem: Exception) -> tuple[str, int]:
+def _place(problem: BaseException) -> tuple[str, int]:
     """File and line where it was raised."""
     trace = problem.__traceback__
     if trace is None:
@@ -624,14 +549,3 @@ def _place(problem: Exception) -> tuple[str, int]:
             break
         trace = trace.tb_next
     return trace.tb_frame.f_code.co_filename, trace.tb_lineno
-
-
-def apply_answer(miss: Miss, answer: Answer) -> None:
-    """Carry a returned answer over to the miss."""
-    # hot: once per upcall
-    if isinstance(answer, Rule):
-        miss._install(answer)
-    elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Match):
-        miss._install(Rule.plain(*answer))
-    else:
-        raise ConfigError(f"a handler returned {answer!r}, which is neither a rule nor (match, actions)")

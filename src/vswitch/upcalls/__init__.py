@@ -1,0 +1,1 @@
+"""Packets that came up: who answers them, and what becomes of them."""

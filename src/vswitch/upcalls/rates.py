@@ -1,0 +1,94 @@
+"""How many new flows a program lets itself be asked about: token buckets, one for each value of some fields.
+
+Invariant: there are at most MAX_SOURCES buckets of one limit; who was not heard of for longest is forgotten, which
+gives it a full bucket again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields import FIELDS
+
+__all__ = ["NewFlowLimits", "mask_of"]
+
+MAX_SOURCES = 65536
+"""Sources that one limit knows at a time: some 10 MB."""
+
+MAX_LIMITS = 16
+"""Limits at a time: each is looked at for each new flow."""
+
+MAX_RATE = 10_000_000
+"""New flows a second: more than come up."""
+
+
+def mask_of(names: Iterable[str]) -> int:
+    """The bits of the key that are these fields. ConfigError: there is no such field."""
+    if isinstance(names, str):
+        raise ConfigError(f"fields {names!r} is one text, not several names of fields")
+    mask = 0
+    for name in names:
+        field = FIELDS.get(name)
+        if field is None:
+            raise ConfigError(f"there is no field {name!r}")
+        mask |= field.mask
+    return mask
+
+
+class _Limit:
+    """A bucket is the time at which it will be full: one number, as in GCRA."""
+
+    def __init__(self, mask: int, per_s: float, burst: int) -> None:
+        self.mask = mask
+        self._cost_ns = round(1e9 / per_s)
+        self._depth_ns = self._cost_ns * burst
+        self._full_at_ns: OrderedDict[int, int] = OrderedDict()
+
+    def allow(self, key: int, now_ns: int) -> bool:
+        """Whether a token was there; it is taken."""
+        source = key & self.mask
+        full_at_ns = max(self._full_at_ns.pop(source, now_ns), now_ns) + self._cost_ns
+        fits = full_at_ns <= now_ns + self._depth_ns
+        self._full_at_ns[source] = full_at_ns if fits else full_at_ns - self._cost_ns
+        if len(self._full_at_ns) > MAX_SOURCES:
+            self._full_at_ns.popitem(last=False)
+        return fits
+
+
+class NewFlowLimits:
+    """All that a program has set. False if there is none."""
+
+    def __init__(self) -> None:
+        self._limits: list[_Limit] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    def set(self, per_s: float, burst: int | None, by: Iterable[str]) -> None:
+        """One for each value of the fields `by`, in the place of an earlier one by the same. ConfigError."""
+        names = tuple(by) if not isinstance(by, str) else by
+        if not isinstance(per_s, int | float) or not 0 < per_s <= MAX_RATE:
+            raise ConfigError(f"{per_s!r} new flows a second is outside 0..{MAX_RATE}, 0 excluded")
+        tokens = max(round(per_s), 1) if burst is None else burst
+        if not isinstance(tokens, int) or not 1 <= tokens <= MAX_RATE:
+            raise ConfigError(f"a burst of {burst!r} new flows is outside 1..{MAX_RATE}")
+        mask = mask_of(names)
+        kept = [limit for limit in self._limits if limit.mask != mask]
+        if len(kept) >= MAX_LIMITS:
+            raise ConfigError(f"there are {len(kept)} limits of new flows already, the most that there may be")
+        self._limits = [*kept, _Limit(mask, per_s, tokens)]
+
+    def remove(self, by: Iterable[str]) -> None:
+        """Take one away. ConfigError: there is none by these fields."""
+        mask = mask_of(by)
+        kept = [limit for limit in self._limits if limit.mask != mask]
+        if len(kept) == len(self._limits):
+            raise ConfigError(f"there is no limit of new flows by {by!r}")
+        self._limits = kept
+
+    def allow(self, key: int, now_ns: int) -> bool:
+        """Whether one more new flow, of a packet with this key, may be. It counts for all limits that have room for it,
+        up to the first that has not."""
+        return all(limit.allow(key, now_ns) for limit in self._limits)
