@@ -100,8 +100,8 @@ def test_megaflows_of_a_time_that_is_over_do_not_stand_in_the_way(dp: Datapath) 
     assert send(dp, udp(dport=53), 1).ports == [2], "the old one takes it as long as it is there"
     policy_rule = dp.explain(udp(dport=53), in_port=1).rule
     assert policy_rule is not None
-    assert dp._policy is not None
-    assert dp._policy.make_way([policy_rule]) == {old.match}
+    assert dp._loop.policy is not None
+    assert dp._loop.policy.make_way([policy_rule]) == {old.match}
     outcome = send(dp, udp(dport=53), 1)
     assert (outcome.ports, outcome.failed) == ([3], 0)
 
@@ -111,7 +111,7 @@ def test_a_time_that_is_far_away(dp: Datapath) -> None:
     outcome = send(dp, udp())
     assert (outcome.ports, outcome.installed) == ([2], 1)
     dp.flows.flush()
-    dp._policy = None
+    dp._loop.policy = None
     dp.policy(lambda _packet: output(2) if now() < float("inf") else drop)
     assert send(dp, udp()).installed == 1
 

@@ -6,23 +6,19 @@ the next process finds it again by name. One process at a time controls it; any 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import logging
-import math
-import select
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from vswitch.api.flows import Flows, Transaction
+from vswitch.api.loop import Loop, UnexpectedUpcallError
 from vswitch.api.meters import Meters
 from vswitch.api.policies import PolicyAtWork
 from vswitch.api.ports import Ports
 from vswitch.api.watching import watch
-from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, VswitchError
+from vswitch.base.errors import ConfigError, ExistsError, NotFoundError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.backend import Backend
 from vswitch.datapath.ebpf.backend import KernelBackend
@@ -31,40 +27,26 @@ from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Output, check_actions
 from vswitch.model.match import Key, Match
-from vswitch.model.megaflow import Rule
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
-from vswitch.model.upcall import Offload, UpcallReason
+from vswitch.model.upcall import Offload
 from vswitch.packet.parse import parse
 from vswitch.policy.run import Explanation, Policy, explain
 from vswitch.policy.state import changing
 from vswitch.upcalls.batches import Upcalls
-from vswitch.upcalls.calls import Calls
-from vswitch.upcalls.miss import Answer, Miss, apply_answer
-from vswitch.upcalls.pool import Pool
+from vswitch.upcalls.miss import Answer, Miss
 from vswitch.upcalls.queue import Workers
-from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Tally, UpcallStats
-from vswitch.upcalls.workers import AtOnce, Runner, Tasks, Threads
 
 if typing.TYPE_CHECKING:
     from vswitch.datapath.simulated.backend import SimulatedBackend
 
 __all__ = ["Datapath", "DatapathStats", "UnexpectedUpcallError"]
 
-logger = logging.getLogger("vswitch")
-
 T = typing.TypeVar("T")
 
 LOCAL_PORT = 0
 """Number of the port by which the host itself is on the switch."""
-
-EXPIRY_INTERVAL_S = 0.2
-"""How often the loops look for timeouts: a megaflow outlives its timeout by at most so much."""
-
-
-class UnexpectedUpcallError(VswitchError):
-    """Strict mode: a packet missed, although the rules were meant to cover all that can come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +78,11 @@ class Datapath:
         self._backend = backend
         self._created = created
         self._kept = False
-        self._upcalls: Upcalls | None = None
-        self._tally = Tally(backend)
-        self._limits = NewFlowLimits()
-        self._pool: Pool | None = None
-        self._calls = Calls()
-        self._poll = select.poll()
         self._closed = False
-        self._stop = False
-        self._looping = False
-        self._port_callbacks: list[Callable[[PortEvent], None]] = []
-        self._miss_handler: Callable[[Miss], Answer] | None = None
-        self._policy: PolicyAtWork | None = None
-        self._next_expiry = 0.0
+        self._tally = Tally(backend)
         self.flows = Flows(backend.flows, backend.now_ns)
-        self.flows.on_removal = self._forget_removed
+        self._loop = Loop(backend, self.flows, self._tally)
+        self.flows.on_removal = self._loop.forget_removed
         self.flows.on_withdrawal = self._withdraw_within
         self.ports = Ports(backend.ports)
         self.meters = Meters(backend, backend.meters)
@@ -256,12 +228,7 @@ class Datapath:
             self._backend.close()
 
     def _close_upcalls(self) -> None:
-        if self._policy is not None:
-            self._policy.close()
-            self._policy = None
-        if self._upcalls is not None:
-            self._upcalls.close()
-            self._upcalls = None
+        self._loop.close()
 
     def __enter__(self) -> Datapath:
         return self
@@ -367,14 +334,8 @@ class Datapath:
             arena.release(word)
 
     def _withdraw_within(self, match: Match) -> None:
-        if self._upcalls is not None:
-            self._upcalls.withdraw_within(match)
-
-    def _forget_removed(self, rules: Collection[Rule] | None, slots: Collection[int]) -> None:
-        if self._upcalls is not None:
-            self._upcalls.forget(None if rules is None else [rule.match for rule in rules], slots)
-        if self._policy is not None:
-            self._policy.forget(rules)
+        if self._loop.upcalls is not None:
+            self._loop.upcalls.withdraw_within(match)
 
     # ---- of a simulated datapath alone
 
@@ -389,9 +350,9 @@ class Datapath:
         handler or a policy, or `start_upcalls` was called, waits for `run` and its like. ConfigError: the
         datapath is the kernel's, or the frame is not of 14..65549 bytes."""
         frame = _frame(packet)
-        if self._policy is not None or self._miss_handler is not None:
+        if self._loop.policy is not None or self._loop.answers:
             self.start_upcalls()
-        with self._deferring():
+        with self._loop.deferring():
             return self._simulation.receive(frame, self.ports[in_port].number)
 
     def sent(self) -> Sequence[Sent]:
@@ -402,37 +363,23 @@ class Datapath:
         """Let time go by for a simulated datapath; megaflows time out meanwhile."""
         if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
             raise ConfigError(f"time goes on by 0 seconds or more, not by {seconds!r}")
-        self._simulation.clock_ns += round(seconds * 1e9)
+        self._simulation.advance(round(seconds * 1e9))
         self.flows.expire()
 
     # ---- upcalls
 
     def start_upcalls(self) -> Upcalls:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
-        self._backend.need_control("taking upcalls")
-        if self._upcalls is None:
-            self._upcalls = Upcalls(self._backend, self._tally, self._limits)
-            self._upcalls.on_refusal = lambda rule: self._forget_removed([rule], ())
-            self._poll = select.poll()  # select() knows no descriptor above 1023
-            for descriptor in () if self._backend.simulated else self._descriptors(self._upcalls):
-                self._poll.register(descriptor, select.POLLIN)
-        return self._upcalls
-
-    def _descriptors(self, upcalls: Upcalls) -> tuple[int, ...]:
-        """Readable when there is something to do."""
-        more = () if self._policy is None else (self._policy.waker,)
-        return (upcalls.fileno(), self._backend.ports.fileno(), self._calls.fd, *more)
+        return self._loop.start()
 
     def policy(self, function: Policy, *, priority: int = 0) -> Policy:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
         given. ConfigError: there is one already."""
-        if self._policy is not None:
-            raise ConfigError(f"datapath {self.name} has a policy already, {self._policy.policy.policy!r}")
+        if self._loop.policy is not None:
+            raise ConfigError(f"datapath {self.name} has a policy already, {self._loop.policy.policy.policy!r}")
         self._backend.need_control("a policy")
-        self._policy = PolicyAtWork(function, self.flows, priority, self.time, self._reply)
-        if self._upcalls is not None:
-            self._poll.register(self._policy.waker, select.POLLIN)
+        self._loop.policy = PolicyAtWork(function, self.flows, priority, self.time, self._reply)
         return function
 
     def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:
@@ -440,11 +387,11 @@ class Datapath:
         each port; by `("in_port", "ipv4_src")` of each source address. `burst`: so many at once (default: those of a
         second). What misses beyond that is dropped, and counted as `rate`. There may be limits by several groups of
         fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more than 16 limits."""
-        self._limits.set(per_s, burst, by)
+        self._loop.limits.set(per_s, burst, by)
 
     def unlimit_new_flows(self, *, by: Iterable[str] = ("in_port",)) -> None:
         """Take such a limit away. ConfigError: there is none."""
-        self._limits.remove(by)
+        self._loop.limits.remove(by)
 
     def _reply(self, frame: bytes, port: int) -> None:
         self.execute(frame, Output(port), in_port=port)
@@ -452,31 +399,24 @@ class Datapath:
     def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:
         """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key.
         The datapath is not touched. ConfigError: there is no policy, or its answer is nonsense."""
-        if self._policy is None:
+        if self._loop.policy is None:
             raise ConfigError(f"datapath {self.name} has no policy to explain")
         frame = None
         if not isinstance(packet, Key):
             frame = bytes(packet)
             packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
         with changing:
-            return explain(self._policy.policy, packet, self.time(), self._policy.priority, frame)
-
-    def _handler(self) -> Callable[[Miss], Answer]:
-        """Who answers what comes up."""
-        other, policy = self._miss_handler or _drop, self._policy
-        if policy is None:
-            return other
-        return lambda miss: policy.answer(miss) if miss.reason is UpcallReason.MISS else other(miss)
+            return explain(self._loop.policy.policy, packet, self.time(), self._loop.policy.priority, frame)
 
     def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:
         """Let `handler` answer what comes up (decorator); `run` calls it. It returns a rule or (match, actions) to be
         installed, or None if it answered by the miss's own methods."""
-        self._miss_handler = handler
+        self._loop.handler = handler
         return handler
 
     def on_port_event(self, callback: Callable[[PortEvent], None]) -> Callable[[PortEvent], None]:
         """Call `callback` when something happens to a port (decorator)."""
-        self._port_callbacks.append(callback)
+        self._loop.port_callbacks.append(callback)
         return callback
 
     def run(
@@ -490,95 +430,23 @@ class Datapath:
         `workers`: let the handler run in so many threads beside this one (see `Workers`); at the end it waits for those
         that are at a packet. A policy decides in this thread all the same, and its userspace actions go to workers. A
         handler in a thread uses the datapath by `call`. Over a simulated datapath it runs at once, in this thread."""
-        upcalls = self._begin_loop()
-        handler = self._handler()
-        deadline = None if timeout_s is None else self.time() + timeout_s
-        if workers is not None:
-            self._run_workers(upcalls, workers, deadline, strict)
-            return
-        try:
-            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
-                if strict:
-                    for miss in upcalls.misses():
-                        _refuse(miss)
-                        upcalls.answer(miss, handler)
-                else:
-                    upcalls.handle(handler)
-        finally:
-            self._end_loop()
-
-    def _run_workers(self, upcalls: Upcalls, workers: Workers | int, deadline: float | None, strict: bool) -> None:
-        pool = None
-        try:
-            settings = Workers(workers) if isinstance(workers, int) else workers
-            handler = self._miss_handler or _drop
-            runner = AtOnce(handler) if self._backend.simulated else Threads(settings.count, handler)
-            pool = self._begin_pool(upcalls, settings, runner)
-            if pool.fileno() >= 0:
-                self._poll.register(pool.fileno(), select.POLLIN)
-            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
-                pool.turn(_refuse if strict else None)
-            while self._upcalls is upcalls and pool.busy:
-                self._wait(upcalls, None)
-                pool.settle()
-        finally:
-            if pool is not None:
-                with contextlib.suppress(KeyError, ValueError):
-                    self._poll.unregister(pool.fileno())
-                pool.close()
-            self._pool = None
-            self._end_loop()
-
-    def _begin_pool(self, upcalls: Upcalls, settings: Workers, runner: Runner) -> Pool:
-        at_once = None if self._policy is None else self._policy.answer
-        self._pool = Pool(upcalls, settings, runner, self._tally, self._backend.now_ns, at_once)
-        return self._pool
+        self._loop.run(timeout_s, strict, workers)
 
     def call(self, function: Callable[[], T]) -> T:
         """Let the thread whose loop takes upcalls call `function`, and return what it returns, or raise what it raises.
         For handlers in other threads, which must not use the datapath themselves. ConfigError: no loop is at work, or
         it ends before it gets to it."""
-        return self._calls.wait_for(function)
+        return self._loop.call(function)
 
     def stop(self) -> None:
         """Let `run`, `misses` and their like end after the batch that they are at. Called while none of them is at
         work, it ends the next one before that has handled anything."""
-        self._stop = True
-
-    def _begin_loop(self) -> Upcalls:
-        upcalls = self.start_upcalls()
-        if upcalls.in_batch or self._looping:
-            raise ConfigError(
-                f"datapath {self.name} is at a packet of a batch already, or waits for one: a handler, or a loop over "
-                "misses, must end before another loop takes packets"
-            )
-        self._looping = True
-        self._calls.begin()
-        if self._policy is not None:
-            upcalls.make_way = self._policy.make_way
-            self._policy.begin(upcalls)
-        return upcalls
-
-    def _end_loop(self) -> None:
-        self._stop = self._looping = False
-        self._calls.end()
-        if self._policy is not None:
-            self._policy.end()
-
-    def _goes_on(self, upcalls: Upcalls) -> bool:
-        """Whether a loop is to go on: it was neither stopped nor closed."""
-        return not self._stop and self._upcalls is upcalls
+        self._loop.stop()
 
     def misses(self, timeout_s: float | None = None) -> Iterator[Miss]:
         """What comes up, one after another, until `stop` is called, `timeout_s` is over, or the datapath is closed.
         Answers are carried out a batch at a time: when no more packets wait, or after 256."""
-        upcalls = self._begin_loop()
-        deadline = None if timeout_s is None else self.time() + timeout_s
-        try:
-            while self._goes_on(upcalls) and self._wait(upcalls, deadline):
-                yield from upcalls.misses()
-        finally:
-            self._end_loop()
+        return self._loop.misses(timeout_s)
 
     def watch(
         self, timeout_s: float | None = None, on_overrun: Callable[[int], None] = lambda _lost: None
@@ -589,77 +457,16 @@ class Datapath:
         self._backend.need_open()
         return watch(self._kernel.state, timeout_s, lambda: self._closed, on_overrun)
 
-    def _wait(self, upcalls: Upcalls, deadline: float | None) -> bool:
-        """Wait for packets, ports and the next expiry. False when the deadline has passed, or a callback closed the
-        datapath."""
-        now = self.time()
-        self._expire(now)
-        if self._backend.simulated:
-            return self._has_work(upcalls, deadline)
-        limit = self._next_expiry if deadline is None else min(self._next_expiry, deadline)
-        if self._pool is not None and self._pool.wake_ns is not None:
-            limit = min(limit, self._pool.wake_ns / 1e9)
-        wait_s = 0 if upcalls.busy or self._backend.ports.has_events else max(limit - now, 0)
-        readable = self._poll.poll(math.ceil(wait_s * 1000))
-        if self._backend.ports.has_events or any(fd == self._backend.ports.fileno() for fd, _ in readable):
-            self._follow_ports()
-        if self._policy is not None and any(fd == self._policy.waker for fd, _ in readable):
-            self._policy.woken()
-        self._calls.make()
-        return self._upcalls is upcalls and (deadline is None or self.time() < deadline)
-
-    def _has_work(self, upcalls: Upcalls, deadline: float | None) -> bool:
-        """Of a simulated datapath, to which nothing comes while its program waits: whether packets wait. If not, what
-        is left of the time goes by."""
-        self._follow_ports()
-        if self._policy is not None:
-            self._policy.woken()
-        self._calls.make()
-        waiting = self._pool is not None and self._pool.waiting
-        if self._upcalls is upcalls and not (upcalls.busy or upcalls.has_records or waiting):
-            if deadline is not None:
-                self.advance(max(deadline - self.time(), 0))
-            return False
-        return self._upcalls is upcalls
-
     def time(self) -> float:
         """Seconds of the clock that this datapath, and `now()` in its policy, goes by: time.monotonic(), or the
         simulated time, which begins with 1."""
         return self._backend.now_ns() / 1e9
 
-    def _expire(self, now: float) -> None:
-        if now >= self._next_expiry:
-            self._next_expiry = now + EXPIRY_INTERVAL_S
-            self.flows.expire()
-
-    def _follow_ports(self) -> None:
-        for event in self._backend.ports.events():
-            logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
-            with self._deferring():
-                self._call_back(event)
-
-    def _deferring(self) -> contextlib.AbstractContextManager[None]:
-        """Changes of what the policy has read are settled at the end of the block."""
-        return contextlib.nullcontext() if self._policy is None else self._policy.deferring()
-
-    def _call_back(self, event: PortEvent) -> None:
-        for callback in self._port_callbacks:
-            try:
-                callback(event)
-            except Exception:  # said so; the other events, and packets, go on
-                logger.exception("a callback failed at %r", event)
-
     # ---- upcalls, on asyncio
 
-    async def async_misses(self) -> AsyncIterator[Miss]:
+    def async_misses(self) -> AsyncIterator[Miss]:
         """As `misses`, on the running event loop."""
-        upcalls = await self._begin_async_loop()
-        try:
-            while self._goes_on(upcalls) and await self._async_wait(upcalls):
-                for miss in upcalls.misses():
-                    yield miss
-        finally:
-            self._end_loop()
+        return self._loop.async_misses()
 
     async def serve(
         self,
@@ -671,87 +478,7 @@ class Datapath:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
         Packets that come while one is being looked at wait in the ring, in order. `workers`: let so many tasks look at
         packets beside each other, as with `run`; `handler` then answers what a policy does not."""
-        upcalls = await self._begin_async_loop()
-        if workers is not None:
-            await self._serve_workers(upcalls, handler or self._miss_handler or _drop, workers, strict)
-            return
-        handler = handler or self._handler()
-        try:
-            while self._goes_on(upcalls) and await self._async_wait(upcalls):
-                for miss in upcalls.misses():
-                    if strict:
-                        _refuse(miss)
-                    try:
-                        answer = handler(miss)
-                        if isinstance(answer, Awaitable):
-                            answer = await answer
-                        if answer is not None:
-                            apply_answer(miss, answer)
-                    except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
-                        upcalls.failed(miss, problem)
-        finally:
-            self._end_loop()
-
-    async def _serve_workers(
-        self,
-        upcalls: Upcalls,
-        handler: Callable[[Miss], Answer | Awaitable[Answer]],
-        workers: Workers | int,
-        strict: bool,
-    ) -> None:
-        pool = None
-        try:
-            settings = Workers(workers) if isinstance(workers, int) else workers
-            pool = self._begin_pool(upcalls, settings, Tasks(settings.count, handler))
-            while self._goes_on(upcalls) and await self._async_wait(upcalls):
-                pool.turn(_refuse if strict else None)
-            while self._upcalls is upcalls and pool.busy:
-                await self._async_wait(upcalls)
-                pool.settle()
-        finally:
-            if pool is not None:
-                pool.close()
-            self._pool = None
-            self._end_loop()
-
-    async def _begin_async_loop(self) -> Upcalls:
-        upcalls = self.start_upcalls()
-        for _ in range(4):  # in which the event loop closes `async_misses` that somebody broke off
-            if not (upcalls.in_batch or self._looping):
-                break
-            await asyncio.sleep(0)
-        return self._begin_loop()
-
-    async def _async_wait(self, upcalls: Upcalls) -> bool:
-        """As `_wait`, without a deadline."""
-        loop = asyncio.get_running_loop()
-        self._expire(self.time())
-        if self._backend.simulated:
-            await asyncio.sleep(0)
-            return self._has_work(upcalls, None)
-        happened = loop.create_future()
-
-        def wake() -> None:
-            if not happened.done():
-                happened.set_result(None)
-
-        descriptors = self._descriptors(upcalls)  # another task may close them
-        if self._pool is not None:
-            descriptors = (*descriptors, self._pool.fileno())
-        for descriptor in descriptors:
-            loop.add_reader(descriptor, wake)
-        try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(happened, 0 if upcalls.busy else EXPIRY_INTERVAL_S)
-        finally:
-            for descriptor in descriptors:
-                loop.remove_reader(descriptor)
-        if self._upcalls is upcalls:
-            self._follow_ports()
-            if self._policy is not None:
-                self._policy.woken()
-            self._calls.make()
-        return self._upcalls is upcalls
+        await self._loop.serve(handler, strict, workers)
 
 
 def _frame(packet: bytes | bytearray | memoryview) -> bytes:
@@ -761,16 +488,3 @@ def _frame(packet: bytes | bytearray | memoryview) -> bytes:
     if not 14 <= len(packet) <= 65549:
         raise ConfigError(f"a packet of {len(packet)} bytes is outside 14..65549")
     return bytes(packet)
-
-
-def _drop(_miss: Miss) -> Answer:
-    """What comes up and nobody asked for."""
-    return None
-
-
-def _refuse(miss: Miss) -> None:
-    """Of strict mode."""
-    if miss.reason is not UpcallReason.MISS:
-        return
-    key: Key = miss.key
-    raise UnexpectedUpcallError(f"a packet from port {miss.port} matches no megaflow: {key!r}")

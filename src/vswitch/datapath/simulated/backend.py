@@ -111,6 +111,10 @@ class SimulatedBackend:
         """The simulated time."""
         return self.clock_ns
 
+    def advance(self, ns: int) -> None:
+        """Time goes by."""
+        self.clock_ns += ns
+
     def close(self) -> None:
         """It is gone with that."""
         self._closed = True
