@@ -69,8 +69,9 @@ object: setup ## compile the eBPF object, if its sources changed
 	@$(PYTHON) -m vswitch.datapath.ebpf.compile
 	@$(PYTHON) -m compileall -q src # root writes no bytecode here, and each `vswitch` would compile anew
 
-generate: setup ## write docs/fields.md and bpf/flow_key.h anew from the registry
+generate: setup ## write anew docs/fields.md and bpf/flow_key.h from the registry, docs/reference/ from docstrings
 	$(PYTHON) -m vswitch.fields.generate
+	$(PYTHON) -m scripts.reference
 	$(PYTHON) -m vswitch.datapath.ebpf.generate
 
 format: setup ## put the Python code in shape

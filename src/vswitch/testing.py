@@ -25,7 +25,8 @@ __all__ = ["Outcome", "Sent", "send"]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a packet: what was `sent`, in order, how many `upcalls` it took to the program, of these
-    `installed` a megaflow, `failed` those in which the program did, and `drops` (reason -> packets)."""
+    `installed` a megaflow, `failed` those in which the program did, and `drops` (for each of
+    `DROP_REASONS` that occurred, how many packets)."""
 
     sent: tuple[Sent, ...]
     upcalls: int
@@ -35,18 +36,19 @@ class Outcome:
 
     @property
     def ports(self) -> Sequence[int]:
-        """The numbers of the ports that packets went out of, in order."""
+        """The numbers of the ports that packets went out of, in the order of `sent`."""
         return [each.port for each in self.sent]
 
     @property
     def packets(self) -> Sequence[bytes]:
-        """What went out, in order."""
+        """The frames that went out, in the order of `sent`."""
         return [each.packet for each in self.sent]
 
 
 def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1) -> Outcome:
     """Let a packet (bytes, or what `bytes()` makes some of, such as one of scapy) come in by a port, let the program
-    answer all that comes up, and see what happened. ConfigError: the datapath is not a simulated one."""
+    answer all that comes up, and see what happened. `in_port`: the port's number or name. ConfigError: the
+    datapath is not a simulated one, or the frame is not of 14..65549 bytes; NotFoundError: there is no such port."""
     drops, before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
     datapath.sent()
     datapath.start_upcalls()

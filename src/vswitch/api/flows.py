@@ -18,6 +18,7 @@ from vswitch.model.reach import unreachable
 __all__ = ["Flows", "Transaction"]
 
 Actions = Action | Iterable[Action]
+"""One action, or several to be executed in order; none drops."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -63,8 +64,14 @@ def _at_work(change: Callable[Concatenate[Flows, _P], _R]) -> Callable[Concatena
 
 
 class Flows:
-    """Add, change, remove and read megaflows. Whatever changes them is done when the call returns: no packet sees the
-    old rule any more. All raise BusyError on a datapath that was opened for reading."""
+    """Add, change, remove and read megaflows. `len` counts them, iteration is `dump`.
+
+    Where a match is asked for, a `Rule` may be given instead: its own actions, priority and timeouts then count, not
+    those of the call. Priorities are 0..65535, the highest wins; timeouts are seconds, None for never.
+
+    Whatever changes them is done when the call returns: no packet sees the old rule any more. All that do raise
+    BusyError on a datapath that was opened for reading, and ConfigError for what is no match, rule or action, or out of
+    its bound."""
 
     def __init__(self, table: FlowStore, now_ns: Callable[[], int]) -> None:
         self._table = table
@@ -106,7 +113,7 @@ class Flows:
 
     @property
     def masks(self) -> list[tuple[Match, int, int]]:
-        """(mask, priority, megaflows under it), highest priority first."""
+        """(mask, priority, how many megaflows have both), highest priority first; a mask is a match of value 0."""
         return self._table.masks
 
     # ---- changing
@@ -121,13 +128,15 @@ class Flows:
         hard_timeout_s: float | None = None,
     ) -> Rule:
         """Install one. ExistsError: one with this match and priority is there. OverlapError: another of this priority
-        would take some of the same packets. TableFullError: max_flows, max_masks or max_ops is reached."""
+        would take some of the same packets. TableFullError: max_flows, max_masks or max_ops is reached. LimitError: the
+        actions are too many. The rule is returned as it was installed."""
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         self._apply([rule])
         return rule
 
     def add_many(self, rules: Iterable[Rule]) -> int:
-        """Install many, all or none; quicker than one by one. Packets may see some before others. How many."""
+        """Install many, all or none; quicker than one by one. Packets may see some before others. Returns how many.
+        Errors are those of `add`."""
         return len(self._apply([_checked(rule) for rule in rules]))
 
     @_at_work
@@ -140,7 +149,8 @@ class Flows:
         idle_timeout_s: float | None = None,
         hard_timeout_s: float | None = None,
     ) -> Rule:
-        """Install one, or change the one that is there, as `modify` does."""
+        """Install one, as `add` does, or change the one with this match and priority that is there, as `modify`
+        does."""
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         try:
             self._apply([rule])
@@ -159,7 +169,7 @@ class Flows:
         hard_timeout_s: float | None = None,
     ) -> Rule:
         """Other actions and timeouts (None for never) for the one with exactly this match and priority; it keeps
-        counting, and timeouts count from now on. NotFoundError."""
+        counting, and timeouts count from now on. NotFoundError: there is none; TableFullError: max_ops is reached."""
         self._table.need_control()
         rule = make_rule(match, actions, priority, idle_timeout_s, hard_timeout_s)
         self._modify(self._table.find(rule.match, rule.priority), rule)
@@ -168,7 +178,7 @@ class Flows:
     @_at_work
     def delete(self, match: Match | Rule, priority: int = 0) -> Megaflow:
         """Remove the one with exactly this match and priority; it is returned with its last statistics.
-        NotFoundError."""
+        NotFoundError: there is none."""
         self._table.need_control()
         rule = make_rule(match, (), priority)
         slot = self._table.find(rule.match, rule.priority)
@@ -195,7 +205,7 @@ class Flows:
 
     @_at_work
     def flush(self) -> int:
-        """Remove all; how many there were."""
+        """Remove all. Returns how many there were."""
         self._table.need_control()
         slots = self._table.slots()
         if slots:
@@ -204,8 +214,9 @@ class Flows:
         return len(slots)
 
     def expire(self, now_ns: int | None = None) -> list[Megaflow]:
-        """Remove those whose idle or hard timeout is over at `now_ns` (CLOCK_MONOTONIC, or the simulated time; by
-        default now). `run` and `misses` do so by themselves."""
+        """Remove those whose idle or hard timeout is over at `now_ns` (nanoseconds of CLOCK_MONOTONIC, or of the
+        simulated time; by default now); they are returned with their last statistics. `run` and `misses` do so by
+        themselves."""
         return self._remove(self._table.expired(self._now_ns() if now_ns is None else now_ns))
 
     @_at_work
@@ -220,7 +231,7 @@ class Flows:
     def replace(self, rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
         """Make the megaflows exactly these, in one step: every packet sees the rules before it or those after it,
         never some of each. Those that stay the same keep their statistics. Returns rules that no packet can reach,
-        each with the one that hides it. On error nothing changes."""
+        each with the one that hides it. On error nothing changes; errors are those of `Transaction.commit`."""
         with Transaction(self) as transaction:
             transaction.flush()
             for rule in rules:
@@ -230,7 +241,7 @@ class Flows:
     # ---- reading
 
     def get(self, match: Match | Rule, priority: int = 0) -> Megaflow:
-        """The one with exactly this match and priority. NotFoundError."""
+        """The one with exactly this match and priority, with its statistics. NotFoundError: there is none."""
         rule = make_rule(match, (), priority)
         return self._table.read(self._table.find(rule.match, rule.priority))
 
@@ -244,7 +255,8 @@ class Flows:
         return True
 
     def dump(self, within: Match | None = None) -> Iterator[Megaflow]:
-        """All of them, or those whose packets are all in `within`."""
+        """All of them, or those whose packets are all in `within`, one after another, each with its statistics at
+        that time."""
         for flow in self._table.dump():
             if within is None or within.covers(flow.match):
                 yield flow
@@ -264,14 +276,15 @@ class Transaction:
         all of its packets, be that added as well or a megaflow that was there and stays."""
 
     def add(self, match: Match | Rule, actions: Actions = (), *, priority: int = 0, **timeouts: float | None) -> None:
-        """Install one. ConfigError if the transaction has one with this match and priority already."""
+        """Install one. `timeouts`: `idle_timeout_s` and `hard_timeout_s`, as of `Flows.add`. ConfigError: the
+        transaction has one with this match and priority already."""
         rule = make_rule(match, actions, priority, **timeouts)
         if (rule.match, rule.priority) in self._add:
             raise ConfigError(f"the transaction adds {rule.match!r} of priority {rule.priority} twice")
         self._add[rule.match, rule.priority] = rule
 
     def delete(self, match: Match | Rule, priority: int = 0) -> None:
-        """Remove the one with exactly this match and priority."""
+        """Remove the one with exactly this match and priority, be it there or added before in this transaction."""
         rule = make_rule(match, (), priority)
         if self._add.pop((rule.match, rule.priority), None) is None:
             self._remove.add((rule.match, rule.priority))

@@ -26,8 +26,9 @@ _FULL_AT, _COST, _KIND, _WINDOW = range(4)
 
 @dataclass(frozen=True, slots=True)
 class MeterInfo:
-    """A meter: `rate` in kbit/s or packets/s (`unit` "kbps" or "pktps"), `burst` in kbit or packets, and what it
-    saw."""
+    """A meter: `rate` in kbit/s or packets/s (`unit` "kbps" or "pktps"), `burst` in kbit or packets, and what it saw
+    since it was set: `packets` and `bytes` that passed, and those that were dropped. Bytes are those of whole
+    frames."""
 
     number: int
     rate: int
@@ -40,7 +41,10 @@ class MeterInfo:
 
 
 class Meters:
-    """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes."""
+    """Meters by number, 0 to max_meters - 1. A packet whose meter does not exist passes.
+
+    ConfigError: there can be no meter of that number. What sets or deletes raises BusyError on a datapath that was
+    opened for reading."""
 
     def __init__(self, control: Control, words: memoryview) -> None:
         self._control = control
@@ -54,7 +58,9 @@ class Meters:
         By default the burst is a tenth of a second's worth, and at least the longest packet: 525 kbit (64 KB and
         headers), or 1 packet. What TCP or UDP has not cut into segments yet (GSO) is one packet, and passes or is
         dropped whole: those that are longer than the burst never pass, so that TCP through a meter with a small burst
-        gets less than the rate, or nothing."""
+        gets less than the rate, or nothing.
+
+        ConfigError: rate, unit or burst cannot be. A meter that was there begins to count from 0."""
         self._control.need_control("setting a meter")
         self._check(number)
         if not isinstance(rate, int) or not 1 <= rate <= 10**9:
@@ -99,7 +105,7 @@ class Meters:
         return MeterInfo(number, rate, "kbps" if counts_bytes else "pktps", round(window * rate / second, 3), *counted)
 
     def list(self) -> list[MeterInfo]:
-        """All meters."""
+        """All meters that exist, by number."""
         self._control.need_open()
         return [
             self.get(number) for number in range(self._count) if METER.unpack_from(self._words, number * METER.size)[4]

@@ -12,7 +12,11 @@ __all__ = ["Ports"]
 
 
 class Ports:
-    """Iterate over ports, look one up by number or name, add and remove them while traffic runs."""
+    """Iterate over ports, look one up by number or name, add and remove them while traffic runs.
+
+    `ports["veth1"]` and `ports[1]` are a `Port` as it is now, NotFoundError if there is none; `in` says whether there
+    is. What adds or removes raises BusyError on a datapath that was opened for reading.
+    """
 
     def __init__(self, table: PortStore) -> None:
         self._table = table
@@ -37,7 +41,7 @@ class Ports:
         kind: PortKind | str = PortKind.SYSTEM,
         peer_redirect: bool = False,
     ) -> Port:
-        """Make device `name` a port, under `number` or the lowest free one from 1 on.
+        """Make device `name` a port, under `number` (0..65534) or the lowest free one from 1 on. It is returned.
 
         `kind`: "system" for a device that exists, "internal" or "tap" for one to be made, which goes with the port.
         `peer_redirect`: for a veth whose other end is in another network namespace, hand packets straight to that
@@ -45,6 +49,7 @@ class Ports:
         is down, or in this namespace, they go out of the near end as from any port. This follows the device's events,
         so while nobody takes them (`run`, `misses`, `events`), or until the kernel tells them, which may take it a
         second, packets for an end that has just gone down or moved are lost, and nothing counts them.
+
         NotFoundError: no such device; ExistsError: the device or number is a port already, or the device to be made is
         there; TableFullError: max_ports; ConfigError: it cannot be a port.
         """
@@ -56,11 +61,12 @@ class Ports:
         return self._table.add(name, number, kind, peer_redirect)
 
     def remove(self, which: int | str) -> Port:
-        """Take the port of that number or name away. NotFoundError if there is none."""
+        """Take the port of that number or name away, and its device if it was made for it. The port is returned as it
+        was. NotFoundError if there is none."""
         return self._table.remove(which)
 
     def stats(self, which: int | str) -> PortStats:
-        """What the port has counted since it was added."""
+        """What the port of that number or name has counted since it was added. NotFoundError if there is none."""
         return self._table.stats(which)
 
     def events(self) -> list[PortEvent]:
@@ -68,9 +74,9 @@ class Ports:
         return self._table.events()
 
     def names(self) -> dict[int, str]:
-        """Number -> name, for texts."""
+        """Number -> name, of all ports: what `format_match` and its like take."""
         return {port.number: port.name for port in self}
 
     def numbers(self) -> dict[str, int]:
-        """Name -> number, for texts."""
+        """Name -> number, of all ports: what `parse_match` and its like take."""
         return {port.name: port.number for port in self}

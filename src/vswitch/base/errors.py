@@ -9,7 +9,8 @@
     ├── ExistsError            ... exists already
     ├── BusyError              another process controls the datapath
     ├── TableFullError         a table of fixed size has no room left
-    └── MachineError      the machine cannot do it
+    ├── UnexpectedUpcallError  a packet missed where none was to (of `vswitch.api`)
+    └── MachineError           the machine cannot do it
         ├── PrivilegeError     not root, or without the capabilities needed
         ├── KernelError        the kernel is too old or lacks a part (BTF, a device type)
         └── LoadError          libbpf or the verifier refused the program; keeps the whole log
@@ -41,11 +42,13 @@ class VswitchError(Exception):
 
 
 class ConfigError(VswitchError, ValueError):
-    """What the caller asked for makes no sense; nothing was changed."""
+    """What the caller asked for makes no sense: a value out of its bound, a thing of the wrong kind, a call at the
+    wrong time. Nothing was changed."""
 
 
 class TextError(ConfigError):
-    """A text does not parse. `text` is the whole, `position` the offset (characters) of the fault."""
+    """A text does not parse. `text` is the whole, `position` the offset of the fault in it (characters, from 0),
+    `problem` what is wrong there."""
 
     def __init__(self, problem: str, text: str, position: int) -> None:
         self.problem = problem
@@ -61,7 +64,8 @@ class TextError(ConfigError):
 
 
 class OverlapError(ConfigError):
-    """Two megaflows of equal priority would take the same packet; `new` and `old` are both named."""
+    """Two megaflows of equal priority would take the same packet; the message names both. `new`: what was to be
+    installed; `old`: the one that is there, or that comes with it."""
 
     def __init__(self, new: object, old: object) -> None:
         self.new = new
@@ -70,23 +74,23 @@ class OverlapError(ConfigError):
 
 
 class LimitError(ConfigError):
-    """A documented bound would be passed."""
+    """A fixed bound would be passed; README.md lists them."""
 
 
 class NotFoundError(VswitchError, LookupError):
-    """The thing named does not exist."""
+    """The datapath, device, port, megaflow or meter that was named does not exist."""
 
 
 class ExistsError(VswitchError):
-    """The thing named exists already."""
+    """The datapath, device, port or megaflow that was named exists already."""
 
 
 class BusyError(VswitchError):
-    """Another process controls the datapath."""
+    """It takes control of the datapath, and another process has that, or this one opened it only to read."""
 
 
 class TableFullError(VswitchError):
-    """A table of fixed size has no room left; nothing was changed."""
+    """A table whose size was fixed when the datapath was made (`Options`) has no room left; nothing was changed."""
 
 
 class MachineError(VswitchError):
@@ -98,11 +102,11 @@ class PrivilegeError(MachineError):
 
 
 class KernelError(MachineError):
-    """The running kernel is too old, or lacks a part that is needed."""
+    """The running kernel is too old (before Linux 6.1), or lacks a part that is needed, such as BTF."""
 
 
 class LoadError(MachineError):
-    """libbpf or the verifier refused the program. `log` keeps everything they said."""
+    """libbpf or the verifier refused the program. `log` keeps everything they said, the message its last lines."""
 
     def __init__(self, message: str, log: str = "") -> None:
         self.log = log

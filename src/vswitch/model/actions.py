@@ -100,9 +100,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, init=False)
 class SetField:
-    """Rewrite the bits `mask` of field `name` to `value` (both in the field's own bits); checksums follow.
+    """Rewrite the bits `mask` (None: all) of field `name` to `value`, both in the field's own bits; checksums follow.
 
-    A packet that has no such header is left as it is.
+    A packet that has no such header is left as it is. ConfigError: docs/fields.md has no such field, or says that it
+    cannot be set; a value or mask that the field cannot have.
     """
 
     name: str
@@ -140,7 +141,8 @@ class PopVlan:
 
 @dataclass(frozen=True, slots=True)
 class PushMpls:
-    """Put an MPLS label stack entry in front of the network header and make `ethertype` the Ethernet type."""
+    """Put an MPLS label stack entry in front of the network header and make `ethertype` (0x8847 or
+    0x8848) the Ethernet type. `label` 0..2^20-1, traffic class `tc` 0..7, `ttl` 0..255, bottom-of-stack bit `bos`."""
 
     label: int
     tc: int = 0
@@ -158,7 +160,8 @@ class PushMpls:
 
 @dataclass(frozen=True, slots=True)
 class PopMpls:
-    """Take the outermost MPLS entry off and make `ethertype` the Ethernet type. Without one: left as it is."""
+    """Take the outermost MPLS entry off and make `ethertype` (0x0600..0xffff) the Ethernet type. A packet without one
+    is left as it is."""
 
     ethertype: int
 
@@ -188,7 +191,8 @@ class Recirculate:
 
 @dataclass(frozen=True, slots=True)
 class Hash:
-    """Put a hash of the packet's addresses, protocol and ports into dp_hash (never 0), mixed with `seed`."""
+    """Put a hash of the packet's addresses, protocol and ports into dp_hash (32 bits, never 0), mixed with `seed`
+    (0..2^32-1)."""
 
     seed: int = 0
 
@@ -210,7 +214,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """With a chance of `probability` in 2^32-1, execute `actions`."""
+    """With a chance of `probability` (0..2^32-1) in 2^32-1, execute `actions` on a copy; the packet itself goes on."""
 
     probability: int
     actions: tuple[Action, ...]
@@ -222,7 +226,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Drop the packet if meter `id` has no tokens left for it."""
+    """Drop the packet if meter `id` has no tokens left for it; `dp.meters` has them. It passes if there is no such
+    meter."""
 
     id: int
 
@@ -242,8 +247,8 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class CheckPacketLength:
-    """Execute `greater` if the frame is longer than `length` bytes (for a GSO packet: its longest segment), else
-    `less_equal`."""
+    """Execute `greater` if the frame is longer than `length` bytes (0..65535; for a GSO packet: its longest segment),
+    else `less_equal`."""
 
     length: int
     greater: tuple[Action, ...]
@@ -257,7 +262,7 @@ class CheckPacketLength:
 
 @dataclass(frozen=True, slots=True)
 class Userspace:
-    """Send a copy up to Python with `userdata` (at most 64 bytes)."""
+    """Send a copy up to Python with `userdata` (at most 64 bytes, else LimitError)."""
 
     userdata: bytes = b""
 
@@ -286,6 +291,7 @@ Action = (
     | CheckPacketLength
     | Userspace
 )
+"""Any of the actions."""
 Actions = tuple[Action, ...]
 
 

@@ -26,7 +26,9 @@ FieldValue = int | str | ipaddress.IPv4Address | ipaddress.IPv6Address | ipaddre
 @dataclass(frozen=True, slots=True)
 class Key:
     """What one packet looks like. Fields are attributes: `key.tcp_dst` is an int, zero where the packet has no such
-    header."""
+    header. `value`: all of them, as one int whose little-endian bytes are the kernel's `union flow_key`.
+
+    AttributeError: there is no such field."""
 
     value: int
 
@@ -50,7 +52,8 @@ class Key:
         return self.value.to_bytes(KEY_BYTES, "little")
 
     def has(self, name: str) -> bool:
-        """Whether the packet has the header that field `name` is part of (its prerequisites are met)."""
+        """Whether the packet has the header that field `name` is part of (its prerequisites are met).
+        ConfigError: unknown field."""
         return all(
             FIELDS[need].take(self.value) in allowed and self.has(need) for need, allowed in field(name).prerequisites
         )
@@ -69,6 +72,8 @@ class Match:
     What a field needs is added: `tcp_dst` adds `ip_proto=6`, `ipv4_dst` adds `eth_type=0x0800`.
     ConfigError: unknown field, value out of its bound, value bits outside of the mask, or two fields that
     no packet can have together.
+
+    `value` and `mask` are ints in the layout of `Key`. `key in match` says whether a packet is of the set.
     """
 
     value: int = 0
@@ -81,7 +86,8 @@ class Match:
 
     @classmethod
     def from_ints(cls, value: int, mask: int) -> Match:
-        """From key ints; bits of `value` outside of `mask` are ignored. No prerequisites are added."""
+        """From ints in the layout of `Key`; bits of `value` outside of `mask` are ignored. What fields need is not
+        added."""
         # hot: once per upcall and megaflow; the slots' own setters take half the time of object.__setattr__
         match = object.__new__(cls)
         _set_value(match, value & mask)
@@ -90,7 +96,7 @@ class Match:
 
     @classmethod
     def exact(cls, key: Key, *names: str) -> Match:
-        """The keys that agree with `key` in the fields `names` and in what these need."""
+        """The keys that agree with `key` in the fields `names` and in what these need. ConfigError: unknown field."""
         mask = 0
         pending = list(names)
         while pending:
@@ -103,11 +109,11 @@ class Match:
         return key.value & self.mask == self.value
 
     def overlaps(self, other: Match) -> bool:
-        """Whether some key is in both."""
+        """Whether some packet is in both."""
         return not (self.value ^ other.value) & self.mask & other.mask
 
     def covers(self, other: Match) -> bool:
-        """Whether every key of `other` is in this one."""
+        """Whether every packet of `other` is in this one."""
         return self.mask & ~other.mask == 0 and other.value & self.mask == self.value
 
     def fields(self) -> dict[str, tuple[int, int]]:

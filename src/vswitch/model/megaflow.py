@@ -15,9 +15,9 @@ __all__ = ["FlowStats", "Megaflow", "Rule"]
 
 @dataclass(frozen=True, slots=True)
 class FlowStats:
-    """What a megaflow has counted. `used_s` is the age of the last packet in seconds, None if there was none;
-    `tcp_flags` the union of all TCP flags seen; `age_s` the time since the megaflow was installed, or was given other
-    timeouts."""
+    """What a megaflow has counted: `packets`, and `bytes` of whole frames; a packet that is not cut into segments yet
+    (GSO) is one. `used_s` is the age of the last packet in seconds, None if there was none; `tcp_flags` the union of
+    all TCP flags seen, bit 0 FIN; `age_s` the seconds since the megaflow was installed, or was given other timeouts."""
 
     packets: int = 0
     bytes: int = 0
@@ -32,7 +32,10 @@ class Rule:
     `priority` wins.
 
     `priority` 0..65535. `idle_timeout_s`: removed after that long without a packet; `hard_timeout_s`: removed
-    that long after it was installed; both in seconds, rounded to milliseconds, None for never.
+    that long after it was installed; both in seconds, 0.001 to 46 days, rounded to milliseconds, None for never.
+
+    ConfigError: an action that is none, a priority or timeout out of its bound; LimitError: too many actions, or nested
+    too deep.
     """
 
     match: Match
@@ -82,9 +85,9 @@ class Megaflow(Rule):
 
     @property
     def rule(self) -> Rule:
-        """The rule alone."""
+        """The rule alone, without statistics."""
         return Rule(self.match, self.actions, self.priority, self.idle_timeout_s, self.hard_timeout_s)
 
     def with_stats(self, stats: FlowStats) -> Megaflow:
-        """The same megaflow with other statistics."""
+        """The same megaflow with these statistics."""
         return replace(self, stats=stats)

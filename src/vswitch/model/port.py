@@ -49,8 +49,9 @@ the MTU for one, is in `tx_dropped` of that port.)
 
 @dataclass(frozen=True, slots=True)
 class PortStats:
-    """Counters of one port since it was added. `drops` has an entry for each reason that occurred (packets);
-    `upcalls`: packets sent up to Python; `lost`: upcalls that did not get there.
+    """Counters of one port since it was added. Bytes are those of whole frames; a packet that is not cut into segments
+    yet (GSO) is one. `drops`: packets that came in by the port and were dropped, for each of `DROP_REASONS` that
+    occurred; `upcalls`: packets sent up to Python; `lost`: upcalls that did not get there.
 
     `tx_packets` have been handed to the device; what becomes of them it counts itself. From its counters (those of
     `ip -s link`, which begin when the device is made, and are 0 while it is away) come `rx_errors`, `tx_dropped`
@@ -71,7 +72,8 @@ class PortStats:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of a datapath. `ifindex` is None while its device is away; `up`: as set by the administrator; `carrier`:
+    """A port of a datapath. `ifindex`: the number of its device, None while that is away; `mtu` in bytes, without the
+    Ethernet header; `mac` as text, `02:00:00:00:00:01`; `up`: as set by the administrator; `carrier`:
     it can carry packets (its cable is in, the other end of its pair is up). Of an internal port these, `mtu` and `mac`
     are those of the end in the switch."""
 
@@ -89,22 +91,26 @@ class PortChange(Enum):
     """What happened to a port."""
 
     ADDED = "added"
+    """By this process: the datapath has it from now on."""
     REMOVED = "removed"
+    """By this process: the datapath has it no more."""
     LOST = "lost"
     """The device disappeared; the port keeps its number and waits for a device of that name."""
     RETURNED = "returned"
+    """A device of that name appeared, and the port goes on with it."""
     RENAMED = "renamed"
+    """The device has another name, and so has the port."""
     UP = "up"
     """The device is up and has a carrier, which it had not before."""
     DOWN = "down"
     """The device was set down or lost its carrier."""
     CHANGED = "changed"
-    """MTU or address."""
+    """The device has another MTU or MAC address."""
 
 
 @dataclass(frozen=True, slots=True)
 class PortEvent:
-    """Something happened to a port; `port` is as it is now."""
+    """Something happened to a port; `port` is as it was then, a removed one as it was last."""
 
     change: PortChange
     port: Port

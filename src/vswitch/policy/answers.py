@@ -37,7 +37,8 @@ def _to_sender(frame: bytes, source: int, payload: bytes) -> Reply:
 
 
 def arp_reply(packet: Packet, mac: FieldValue) -> Reply:
-    """That the address which an ARP request asks for is at `mac`. ConfigError: the packet is no ARP request."""
+    """That the address which an ARP request asks for is at `mac`. ConfigError: the packet is no ARP request, or
+    `mac` is no address."""
     if packet.arp_op != _REQUEST:
         raise ConfigError("an ARP reply to a packet that is no ARP request")
     own = _mac(mac)
@@ -46,7 +47,8 @@ def arp_reply(packet: Packet, mac: FieldValue) -> Reply:
 
 
 def arp_request(target: FieldValue | Reading, *, mac: FieldValue, ip: FieldValue, port: int) -> Reply:
-    """In place of the packet, an ARP request for `target` out of `port`, from who has `mac` and `ip`."""
+    """In place of the packet, an ARP request for the IPv4 address `target` out of port number `port`, from who has
+    `mac` and `ip`. ConfigError: an address that is none."""
     own, source = _mac(mac), field_value(field("arp_spa"), ip)
     asked = field_value(field("arp_tpa"), int(target) if isinstance(target, Reading) else target)
     return Reply(build.ethernet(_BROADCAST, own, _ARP, build.arp(_REQUEST, own, source, 0, asked)), port)

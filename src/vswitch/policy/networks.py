@@ -172,7 +172,8 @@ class Networks(LockedMapping):
     # ---- looking up
 
     def lookup(self, number: Reading | Any, default: Any = None) -> Any:
-        """The value of the longest prefix that this address is in; `default` if there is none, or no address."""
+        """The value of the longest prefix that this address is in; `default` if there is none, or no address.
+        ConfigError: a network, not an address."""
         # hot: once per upcall
         with changing:
             return self._lookup(number, default)

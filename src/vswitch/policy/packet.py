@@ -26,7 +26,7 @@ class Reading:
     than nothing, in nothing, and false.
 
     ConfigError: compared with what the field cannot be. TypeError: `int` and the like of a field that is not there; ask
-    `present` first.
+    `present` first, which is whether the packet has the header.
     """
 
     __slots__ = ("_mask", "_trace", "_view", "present")
@@ -69,7 +69,7 @@ class Reading:
         return self.present and not self._trace.is_equal(self._view, self._mask, 0)
 
     def within(self, *networks: str | Network) -> bool:
-        """Whether the address is in one of these, written as `ipaddress` objects, "10.0.0.0/8" or
+        """Whether the value is in one of these, written as `ipaddress` objects, "10.0.0.0/8" or
         "02:00:00:00:00:00/ff:00:00:00:00:00"."""
         return self.present and any(self._is_within(each) for each in networks)
 

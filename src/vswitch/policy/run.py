@@ -83,8 +83,8 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An answer that says how long it holds: after `idle_timeout_s` without a packet, or `hard_timeout_s` after it was
-    given, the policy is asked again."""
+    """An answer that says how long it holds: after `idle_timeout_s` seconds without a packet, or `hard_timeout_s`
+    seconds after it was given, the policy is asked again. None: there is no such end."""
 
     actions: Action | Iterable[Action] | Rewrite
     idle_timeout_s: float | None = None
@@ -93,8 +93,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to the packet itself: `frame` goes out of port number `port` (None: of that which the packet came in
-    by), and the packet goes nowhere. It holds for its own packet alone."""
+    """An answer to the packet itself: `frame` (14..65549 bytes, Ethernet header first) goes out of port number `port`
+    (None: of that which the packet came in by), and the packet goes nowhere. It holds for its own packet alone."""
 
     frame: bytes
     port: int | None = None
@@ -110,11 +110,14 @@ class Rewrite:
 
 
 def rewrite(*actions: Action, then: Callable[[Packet], Any]) -> Rewrite:
-    """See `Rewrite`. `then` is one of a few functions that are always the same, not one that is made anew each time."""
+    """See `Rewrite`. `then` is one of a few functions that are always the same, not one that is made anew each time.
+    ConfigError: an action that is none; LimitError: too many."""
     return Rewrite(check_actions(actions), then)
 
 
 PolicyAnswer = Action | Iterable[Action] | Reply | Rewrite | Decision
+"""What a policy may return. Actions without any drop; a `Reply` holds for its own packet, the others for all of the
+megaflow that follows from what was read."""
 Policy = Callable[[Packet], PolicyAnswer]
 """A function over a packet. It returns what is to be done with it: an action, several, a `Reply` or a `Rewrite`, or a
 `Decision`, which says how long that holds."""
@@ -154,11 +157,11 @@ class Stages:
 _RECIRC_ID = VIEWS["recirc_id"]
 
 drop = Drop()
-"""The answer of a policy that lets nothing through."""
+"""The answer of a policy that lets nothing through: the packet is dropped, for reason 0."""
 
 
 def output(*ports: int) -> tuple[Output, ...]:
-    """Send the packet out of these ports, in this order."""
+    """Send the packet out of the ports of these numbers, in this order. ConfigError: a number that no port can have."""
     return _outputs(ports if set(map(type, ports)) == {int} else tuple(map(int, ports)))
 
 
@@ -313,7 +316,8 @@ class Moment:
 
 
 def now() -> Moment:
-    """The time, as a policy may read it. ConfigError outside of a policy."""
+    """The time, as a policy may read it; outside of one, that of the datapath is `time()`. ConfigError: no policy is at
+    work."""
     run = _current.get()
     if run is None:
         raise ConfigError("now() is the time within a policy; outside of one, `time()` of the datapath tells it")
@@ -323,7 +327,8 @@ def now() -> Moment:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a policy would do with a packet: the megaflow that follows from what it read (None: the answer holds for
-    this packet alone), the actions, and what it read of state."""
+    this packet alone), the actions, and what it read of state, in words. `match`: what it read of the packet; `reply`:
+    the frame that it would answer with. `str` of it is a text of several lines."""
 
     match: Match
     rule: Rule | None

@@ -39,7 +39,7 @@ _ALL = object()
 
 
 class LockedMapping(MutableMapping[Any, Any]):
-    """What a mapping does in two steps, done in one for other threads."""
+    """What a mapping does in two steps, done in one for other threads. `Table` and `Networks` are such mappings."""
 
     def pop(self, key: Any, *default: Any) -> Any:
         """As of any mapping."""

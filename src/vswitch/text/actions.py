@@ -43,12 +43,12 @@ from vswitch.model.actions import (
 )
 from vswitch.text.groups import GROUPS, NEEDS, format_group, read_group, texts
 from vswitch.text.scan import Scanner
-from vswitch.text.values import Names, Ports, format_port, parse_port
+from vswitch.text.values import Names, Numbers, format_port, parse_port
 
 __all__ = ["PREFIX", "format_actions", "parse_actions", "read_actions"]
 
 Actions = tuple[Action, ...]
-Reader = Callable[[Scanner, Ports], Any]
+Reader = Callable[[Scanner, Numbers], Any]
 """Reads the value of one argument."""
 
 PREFIX = re.compile(r"actions[:=]")
@@ -63,7 +63,7 @@ _HEX_BYTES = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,12})?%")
 
 
-def parse_actions(text: str, ports: Ports = None) -> Actions:
+def parse_actions(text: str, ports: Numbers = None) -> tuple[Action, ...]:
     """The actions that `text` writes; outputs may be names of `ports`. TextError shows where it goes wrong."""
     scanner = Scanner(text)
     scanner.take_pattern(PREFIX)
@@ -86,7 +86,7 @@ def format_actions(actions: Iterable[Action], names: Names = None) -> str:
     return ",".join(parts + _format_sets(sets)) or DROP
 
 
-def read_actions(scanner: Scanner, ports: Ports) -> Actions:
+def read_actions(scanner: Scanner, ports: Numbers) -> Actions:
     """All actions from here on."""
     start = scanner.here()
     if not scanner.peek():
@@ -96,7 +96,7 @@ def read_actions(scanner: Scanner, ports: Ports) -> Actions:
         return check_actions(actions)
 
 
-def _read_list(scanner: Scanner, ports: Ports, positions: Iterable[int]) -> Actions:
+def _read_list(scanner: Scanner, ports: Numbers, positions: Iterable[int]) -> Actions:
     """The actions at `positions`, which the scanner yields as it comes to them."""
     actions: list[Action] = []
     drop: int | None = None
@@ -115,7 +115,7 @@ def _read_list(scanner: Scanner, ports: Ports, positions: Iterable[int]) -> Acti
     return tuple(actions)
 
 
-def _read_word(word: str, ports: Ports) -> Actions:
+def _read_word(word: str, ports: Numbers) -> Actions:
     if word in _WORDS:
         return _WORDS[word]
     if word in _CALLS:
@@ -123,17 +123,17 @@ def _read_word(word: str, ports: Ports) -> Actions:
     return (Output(parse_port(word, ports)),)
 
 
-def _read_call(scanner: Scanner, ports: Ports, word: str, position: int) -> Actions:
+def _read_call(scanner: Scanner, ports: Numbers, word: str, position: int) -> Actions:
     if word not in _CALLS:
         raise scanner.fail(f"expected an action or a port, not {word!r} with arguments", position)
     return _CALLS[word](scanner, ports)
 
 
-def _read_set(scanner: Scanner, ports: Ports) -> Actions:
+def _read_set(scanner: Scanner, ports: Numbers) -> Actions:
     return scanner.single(lambda: _read_set_group(scanner, ports), "one group of fields to set")
 
 
-def _read_set_group(scanner: Scanner, ports: Ports) -> Actions:
+def _read_set_group(scanner: Scanner, ports: Numbers) -> Actions:
     position = scanner.here()
     group = scanner.word("a group of fields to set")
     if group not in GROUPS:
@@ -157,7 +157,7 @@ class _Arguments:
     plain: str = ""
     """The argument whose name may be left out."""
 
-    def __call__(self, scanner: Scanner, ports: Ports) -> Actions:
+    def __call__(self, scanner: Scanner, ports: Numbers) -> Actions:
         given: dict[str, Any] = {}
         start = scanner.here()
         for position in scanner.parentheses():
@@ -183,20 +183,20 @@ class _Arguments:
         return next(name for name, (own, _) in self.arguments.items() if own == parameter)
 
 
-def _read_number(scanner: Scanner, _ports: Ports) -> int:
+def _read_number(scanner: Scanner, _ports: Numbers) -> int:
     scanner.expect("=")
     return scanner.number("a number")
 
 
-def _read_number_inside(scanner: Scanner, _ports: Ports) -> int:
+def _read_number_inside(scanner: Scanner, _ports: Numbers) -> int:
     return scanner.single(lambda: scanner.number("a number"), "a number")
 
 
-def _read_nested(scanner: Scanner, ports: Ports) -> Actions:
+def _read_nested(scanner: Scanner, ports: Numbers) -> Actions:
     return _read_list(scanner, ports, scanner.parentheses())
 
 
-def _read_probability(scanner: Scanner, _ports: Ports) -> int:
+def _read_probability(scanner: Scanner, _ports: Numbers) -> int:
     scanner.expect("=")
     position = scanner.here()
     percent = scanner.take_pattern(_PERCENT)
@@ -210,7 +210,7 @@ def _read_probability(scanner: Scanner, _ports: Ports) -> int:
     return _scale(chance, certain, CERTAIN)
 
 
-def _read_bytes(scanner: Scanner, _ports: Ports) -> bytes:
+def _read_bytes(scanner: Scanner, _ports: Numbers) -> bytes:
     start = scanner.here()
     texts = [scanner.atom("bytes") for _ in scanner.parentheses()]
     if len(texts) > 1 or not _HEX_BYTES.fullmatch("".join(texts)):
@@ -226,7 +226,7 @@ def _one(build: Callable[..., Action], parameter: str) -> _Arguments:
     return _Arguments(build, {parameter: (parameter, _read_number)}, (parameter,), parameter)
 
 
-_CALLS: dict[str, Callable[[Scanner, Ports], Actions]] = {
+_CALLS: dict[str, Callable[[Scanner, Numbers], Actions]] = {
     "set": _read_set,
     "clone": lambda scanner, ports: (Clone(_read_nested(scanner, ports)),),
     DROP: _one(Drop, "reason"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vswitch.fields import FIELDS, KEY_WORDS, Field, Slot
 from vswitch.fields.kinds import KINDS
 from vswitch.text.scan import Scanner
-from vswitch.text.values import Names, Ports, format_value, parse_value
+from vswitch.text.values import Names, Numbers, format_value, parse_value
 
 __all__ = ["GROUPS", "NEEDS", "RAW", "WORDS", "Member", "Needs", "format_group", "read_group", "texts"]
 
@@ -75,7 +75,7 @@ NEEDS: dict[str, Needs] = {group: _needs(_own(members.values())) for group, memb
 it tells which kind of packet is meant."""
 
 
-def read_group(scanner: Scanner, group: str, ports: Ports) -> list[Member]:
+def read_group(scanner: Scanner, group: str, ports: Numbers) -> list[Member]:
     """The members of `group`, whose name has been read: `(src=...,dst=...)`, or `(value)`."""
     if "" in GROUPS[group]:
         return [_read_value(scanner, GROUPS[group][""], ports)]
@@ -106,14 +106,14 @@ def format_group(group: str, members: Iterable[tuple[str, Field, int, int]], nam
     return f"{group}({','.join(parts)})"
 
 
-def _read_member(scanner: Scanner, view: Field, ports: Ports) -> Member:
+def _read_member(scanner: Scanner, view: Field, ports: Numbers) -> Member:
     position = scanner.here()
     text = scanner.value(f"a value of {view.name}")
     with scanner.blame(position):
         return Member(view, *parse_value(view, text, ports), position)
 
 
-def _read_value(scanner: Scanner, view: Field, ports: Ports, empty: str = "") -> Member:
+def _read_value(scanner: Scanner, view: Field, ports: Numbers, empty: str = "") -> Member:
     """One value in parentheses; `empty` is what it means if there is none, "" if there must be one."""
     read: list[Member] = []
     for position in scanner.parentheses():

@@ -32,7 +32,7 @@ from vswitch.model.actions import VLAN_PROTOCOLS
 from vswitch.model.match import Match
 from vswitch.text.groups import GROUPS, NEEDS, RAW, WORDS, Member, Needs, format_group, read_group
 from vswitch.text.scan import Scanner
-from vswitch.text.values import Names, Ports
+from vswitch.text.values import Names, Numbers
 
 __all__ = ["MatchReader", "format_match", "parse_match"]
 
@@ -51,7 +51,7 @@ _LEADING = (
 _RANK = {group: rank for rank, group in enumerate(dict.fromkeys((*_LEADING, *GROUPS)))}
 
 
-def parse_match(text: str, ports: Ports = None) -> Match:
+def parse_match(text: str, ports: Numbers = None) -> Match:
     """The match that `text` writes; in_port may be a name of `ports`. TextError shows where it goes wrong."""
     scanner = Scanner(text)
     reader = MatchReader(scanner, ports)
@@ -157,7 +157,7 @@ class MatchReader:
     """Collects the groups of one match; `match` puts them together once all are read."""
 
     scanner: Scanner
-    ports: Ports
+    ports: Numbers
     _outermost: _Level = field(default_factory=_Level)
     _fields: dict[str, Member] = field(default_factory=dict)
     _claims: list[_Claim] = field(default_factory=list)

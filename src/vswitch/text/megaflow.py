@@ -18,7 +18,7 @@ from vswitch.model.megaflow import Megaflow, Rule
 from vswitch.text.actions import PREFIX, format_actions, parse_actions, read_actions
 from vswitch.text.match import MatchReader, format_match
 from vswitch.text.scan import Scanner
-from vswitch.text.values import Names, Ports, format_mask, format_value
+from vswitch.text.values import Names, Numbers, format_mask, format_value
 
 __all__ = ["format_megaflow", "megaflow_to_json", "parse_rule"]
 
@@ -31,7 +31,8 @@ _SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
 
 
 def format_megaflow(megaflow: Megaflow, names: Names = None, more: bool = False) -> str:
-    """One line of a dump. `more`: a priority of 0 and the age too."""
+    """One line of a dump, without a line end; times in seconds. in_port and outputs by their names in `names` if they
+    have one. `more`: a priority of 0 and the age too."""
     stats = megaflow.stats
     head = [f"priority({megaflow.priority})"] if megaflow.priority or more else []
     for name, timeout in (("idle_timeout", megaflow.idle_timeout_s), ("hard_timeout", megaflow.hard_timeout_s)):
@@ -49,8 +50,9 @@ def format_megaflow(megaflow: Megaflow, names: Names = None, more: bool = False)
     return ", ".join(parts)
 
 
-def parse_rule(text: str, actions: str | None = None, ports: Ports = None) -> Rule:
-    """The rule that `text` writes, with the actions at its end or in `actions`. TextError shows where it goes wrong."""
+def parse_rule(text: str, actions: str | None = None, ports: Numbers = None) -> Rule:
+    """The rule that `text` writes, with the actions at its end or in `actions`; in_port and outputs may be names of
+    `ports`. Statistics, as a dump has them, are read over. TextError shows where it goes wrong."""
     scanner = Scanner(text)
     reader = MatchReader(scanner, ports)
     head: dict[str, Any] = {}

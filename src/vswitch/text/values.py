@@ -15,12 +15,12 @@ from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS, Field
 from vswitch.model.match import field_value_and_mask
 
-__all__ = ["Names", "Ports", "format_mask", "format_port", "format_value", "parse_port", "parse_value"]
+__all__ = ["Names", "Numbers", "format_mask", "format_port", "format_value", "parse_port", "parse_value"]
 
-Ports = Mapping[str, int] | None
-"""Port numbers by name, for reading."""
+Numbers = Mapping[str, int] | None
+"""Port numbers by name, for reading: `dp.ports.numbers()`."""
 Names = Mapping[int, str] | None
-"""Port names by number, for writing."""
+"""Port names by number, for writing: `dp.ports.names()`."""
 
 _PORT = FIELDS["in_port"]
 _ADDRESS_KINDS = ("ethertype", "mac", "ipv4", "ipv6")
@@ -31,7 +31,7 @@ _PLAIN_NAME = re.compile(r"[\w.@~+-]+", re.ASCII)
 """Names that need no quotes. The kernel allows parentheses and commas too; such a port is written as a number."""
 
 
-def parse_port(text: str, ports: Ports) -> int:
+def parse_port(text: str, ports: Numbers) -> int:
     """The number of the port that `text` writes, as a number or a name. ConfigError if there is no such name."""
     if _NUMBER.fullmatch(text):
         return _PORT.parse(text)
@@ -49,7 +49,7 @@ def format_port(number: int, names: Names, reserved: frozenset[str] = frozenset(
     return name if readable else str(number)
 
 
-def parse_value(view: Field, text: str, ports: Ports = None) -> tuple[int, int]:
+def parse_value(view: Field, text: str, ports: Numbers = None) -> tuple[int, int]:
     """(value, mask) of the field `view`, in its own bits. ConfigError names the field, the text and the bound."""
     if view.kind.flag_names and _SIGNED.fullmatch(text):
         return _parse_signed(view, text)

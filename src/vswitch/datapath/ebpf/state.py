@@ -79,10 +79,13 @@ class Options:
     """Sizes of a datapath, fixed for its life. Memory is taken when it is made: for each flow 256 bytes, 32 bytes a
     stripe (CPUs, 8 at most) and about 24 of index; for each CPU 64 bytes for each 5 cache entries.
 
-    max_flows: megaflows. max_masks: masks (one at two priorities counts twice). max_ports: ports at one time.
-    max_ops: steps of action lists (32 bytes each); a list that is no single output takes about 2 + its actions + the
-    length of its text / 32. cache_entries: microflows remembered, per CPU. max_meters: meters. ring_bytes: upcalls
-    waiting, a power of two. port_quota_bytes: of these, at most so much of one port; a small packet takes 448 bytes.
+    `max_flows`: megaflows. `max_masks`: masks (one at two priorities counts twice). `max_ports`: ports at one time.
+    `max_ops`: steps of action lists (32 bytes each); a list that is no single output takes about 2 + its actions + the
+    length of its text / 32. `cache_entries`: microflows remembered, per CPU. `max_meters`: meters. `ring_bytes`:
+    upcalls waiting, a power of two. `port_quota_bytes`: of these, at most so much of one port; a small packet takes 448
+    bytes.
+
+    ConfigError: a size out of its bounds, which README.md lists.
     """
 
     max_flows: int = 65536
