@@ -18,6 +18,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vswitch.base.errors import LimitError, NotFoundError, TableFullError
 from vswitch.datapath.ebpf.layout import OP, Verdict
@@ -213,8 +214,10 @@ def _data(content: bytes) -> list[bytes]:
     return [padded[at : at + OP.size] for at in range(0, len(padded), OP.size)]
 
 
+@lru_cache(256)
 def compile_list(actions: tuple[Action, ...], at: int) -> tuple[bytes, int]:
     """The block for `actions` as it lies from op `at` on, and the length (ops) of its main list."""
+    # hot: once per packet that is executed, mostly the same list in the same place
     block = _Block(at + 1)
     count = block.place(actions) >> 32
     source = json.dumps(actions_to_plain(actions), separators=(",", ":")).encode()
