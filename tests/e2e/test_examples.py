@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from ipaddress import IPv4Address
@@ -15,58 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Host, Lab, LabError, patience, wait_until
-from vswitch import Datapath, DatapathStats, Drop, Match, Megaflow, Output, PortStats
+from tests.lab import Host, Lab, LabError, wait_until
+from tests.programs import EXAMPLES, Program
+from vswitch import Datapath, Drop, Match, Output
 from vswitch.packet import build
 
-ROOT = Path(__file__).parents[2]
 EXPERIMENTAL = 0x88B5  # IEEE 802 local experimental Ethernet type
 NOBODY = 0x02_00_00_00_00_77
-
-
-class Program:
-    """An example that runs on hosts of the lab, and what it made, as another process sees it."""
-
-    def __init__(self, example: str, name: str, devices: Iterable[str]) -> None:
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "examples" / f"{example}.py"), name, *devices],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def wait_until_it_runs(self) -> None:
-        """Examples say so in their first line."""
-        assert self.process.stdout
-        first_line = self.process.stdout.readline()
-        assert "Ctrl-C ends it" in first_line, first_line + self.process.stdout.read()
-
-    def interrupt(self) -> str:
-        """Ctrl-C; what it printed since its first line. It ends without an error, and its datapath with it."""
-        self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=20 * patience())
-        assert self.process.returncode == 0, output
-        assert self.name not in Datapath.list()
-        return output
-
-    def close(self) -> None:
-        """Whatever happened, it ends."""
-        self.process.kill()
-        self.process.communicate()
-
-    def flows(self) -> list[Megaflow]:
-        with closing(Datapath.open(self.name, control=False)) as dp:
-            return list(dp.flows)
-
-    def stats(self) -> DatapathStats:
-        with closing(Datapath.open(self.name, control=False)) as dp:
-            return dp.stats()
-
-    def port_stats(self, host: Host) -> PortStats:
-        with closing(Datapath.open(self.name, control=False)) as dp:
-            return dp.ports.stats(host.port)
 
 
 class Starter:
@@ -107,9 +61,9 @@ def has_type(eth_type: int) -> Callable[[bytes], bool]:
     return lambda frame: frame[12:14] == eth_type.to_bytes(2, "big")
 
 
-@pytest.mark.parametrize("example", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
+@pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_example_says_how_to_run_it_and_is_short(example: str) -> None:
-    path = ROOT / "examples" / f"{example}.py"
+    path = EXAMPLES / f"{example}.py"
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert f"sudo python examples/{example}.py sw0 veth1" in result.stderr
