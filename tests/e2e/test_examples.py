@@ -187,6 +187,36 @@ def test_learning_policy_follows_hosts_and_ports(lab: Lab, start: Starter) -> No
     assert program.interrupt() == ""
 
 
+def test_learning_policy_needs_a_megaflow_for_each_who_broadcasts_and_asks_less(lab: Lab, start: Starter) -> None:
+    """Beside learning_switch, which answers each broadcast anew: six hosts, each of which talks to each."""
+    hosts = make_hosts(lab, 6)
+    by_hand, asked_by_hand = talked(start("learning_switch", *hosts), hosts)
+    by_policy, asked_by_policy = talked(start("learning_policy", *hosts), hosts)
+    everybody = Match(eth_dst="ff:ff:ff:ff:ff:ff")
+    to_everybody = {match for match in by_policy if everybody.covers(match)}
+    assert len(by_hand) == 6 * 5, "one for each pair and direction"
+    assert {match.mask & ~Match(recirc_id=0).mask for match in by_policy} == {match.mask for match in by_hand}
+    assert all(any(match.covers(other) for match in by_hand) for other in by_policy - to_everybody), "the same ones"
+    assert len(by_policy - to_everybody) == len(by_hand)
+    assert len(to_everybody) == 5, "the last host knows all others before it talks to them"
+    assert asked_by_policy == len(by_policy)
+    requests = 5 + 4 + 3 + 2 + 1
+    assert asked_by_hand >= len(by_hand) + requests
+
+
+def talked(program: Program, hosts: list[Host]) -> tuple[set[Match], int]:
+    """Lets each host, which knows nobody, talk to each, one packet after another: the megaflows, and how many packets
+    found none. The program ends."""
+    for one in hosts:
+        for other in hosts:
+            assert one is other or reaches(one, other)
+    matches, missed = {flow.match for flow in program.flows()}, program.stats().missed
+    program.interrupt()
+    for host in hosts:
+        host.run(["ip", "neigh", "flush", "all"])
+    return matches, missed
+
+
 # ---- tcp_tracker
 
 
