@@ -23,6 +23,7 @@ from tests.rig import Rig
 from vswitch import Datapath, DecTtl, Match, Output, PopVlan, PushVlan, SetField
 from vswitch.model.actions import Action
 from vswitch.packet.checksum import internet_checksum
+from vswitch.packet.segment import cut
 
 MACS = {"dst": "02:00:00:00:00:02", "src": "02:00:00:00:00:01"}
 ETHER = Ether(**MACS)
@@ -129,6 +130,24 @@ def test_many_actions_on_one_gso_packet(rig: Rig) -> None:
         came = rig.captured(port, 1)
         assert [finished(*each) for each in zip(came, came.headers, strict=True)] == [bytes(packet)]
         assert [left_to_the_card(each) for each in came.headers] == [left_to_the_card(header)]
+
+
+# --- what a host does that has no such card
+
+
+@pytest.mark.parametrize("segment", [0, 500])
+def test_segments_are_those_of_the_kernel(name: str, lab: Lab, segment: int) -> None:
+    h1, h2 = lab.host("h1", mtu=9000, offload=False), lab.host("h2", mtu=9000)
+    with Datapath.create(name, ports=[h1.port, h2.port], local=False) as dp:
+        dp.flows.add(Match(in_port=1), Output(2))
+        for each, packet in PACKETS.items():
+            if segment and TCP not in packet:
+                continue
+            frame, header = unfinished(packet, segment)
+            with h2.capturing() as came:
+                h1.send(frame, header)
+                came.wait_for(1)
+            assert (each, list(came)) == (each, cut(frame, header))
 
 
 # --- connections through a translator

@@ -24,7 +24,8 @@ class Offload:
     """What the sender left to the network card: `struct virtio_net_hdr` of linux/virtio_net.h, 10 bytes.
 
     A GSO packet is one of up to 64 KB that stands for many of `gso_size` bytes of payload; with
-    `partial_checksum` the L4 checksum is only that of the pseudo header so far."""
+    `partial_checksum` the L4 checksum is only that of the pseudo header so far. `vswitch.packet.segment` does what
+    is left to do."""
 
     header: bytes = bytes(10)
 

@@ -1,1 +1,1 @@
-"""Frames as bytes: what they say (`parse`), how they are made (`build`), how they are summed (`checksum`). Pure."""
+"""Frames as bytes: what they say (`parse`), how they are made (`build`), cut (`segment`), summed (`checksum`). Pure."""
