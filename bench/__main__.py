@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, policies, reacting, scaling
+from bench import forwarding, policies, reacting, scaling, scanning
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -25,6 +25,7 @@ CASES: dict[str, Case] = {
     "upcalls": reacting.upcalls,
     "first": reacting.first,
     "fairness": reacting.fairness,
+    "scan": scanning.scan,
     "flows": scaling.flows,
     "transaction": scaling.transaction,
     "policies": policies.policies,

@@ -106,29 +106,37 @@ class ReadingOpenVswitch(OpenVswitch):
     """Open vSwitch with rules that read addresses and ports into registers, so that each flow gets a megaflow of its
     own: one rule does it, which costs less than rules for each port would."""
 
+    protocol = "udp"
+
     def connect(self, ports: Sequence[str]) -> None:
-        reads = ("UDP_SRC[]->NXM_NX_REG0[0..15]", "UDP_DST[]->NXM_NX_REG0[16..31]", "IP_SRC[]->NXM_NX_REG1[]")
-        read = ",".join(f"move:NXM_OF_{each}" for each in reads)
+        protocol = self.protocol.upper()
+        reads = (f"{protocol}_SRC[]->NXM_NX_REG0[0..15]", f"{protocol}_DST[]->NXM_NX_REG0[16..31]")
+        read = ",".join(f"move:NXM_OF_{each}" for each in (*reads, "IP_SRC[]->NXM_NX_REG1[]"))
         for number, port in enumerate(ports, 1):
             self.daemon.add_port(port, number)
         numbers = range(1, len(ports) + 1)
         self.daemon.set_flows(
-            [f"priority=2,udp,in_port={n},actions={read},output:{other_port(n)}" for n in numbers]
+            [f"priority=2,{self.protocol},in_port={n},actions={read},output:{other_port(n)}" for n in numbers]
             + [f"priority=1,in_port={n},actions=output:{other_port(n)}" for n in numbers]
         )
 
     @contextmanager
     def answering(self, seconds: float) -> Iterator[Answered]:  # noqa: ARG002 - it always answers
         answered = Answered()
-        cpu_s, declined = self._cpu_s(), self._declined()
+        cpu_s, declined = self.cpu_s(), self._declined()
         yield answered
-        answered.cpu_s = self._cpu_s() - cpu_s
+        answered.cpu_s = self.cpu_s() - cpu_s
         time.sleep(2)  # its threads add up what they have counted once a second or so
         answered.declined = self._declined() - declined
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no megaflows."""
         self.daemon.forget_megaflows()
         wait_until(lambda: not self.daemon.megaflows(), "Open vSwitch forgets its megaflows", 10)
 
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
+        """Seconds that its daemon has taken so far."""
         fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -24,6 +24,7 @@ __all__ = ["POLICIES", "main", "other_port"]
 
 SUBTABLES = 8
 RULES = 100_000
+LEARNING_PORTS = (1, 2, 3, 4)
 
 _MASKS = [
     Match(in_port=1, ipv4_src=(0, prefix), udp_src=0, **({"udp_dst": 0} if exact else {})).mask
@@ -77,14 +78,29 @@ def several_masks() -> Callable[[Miss], Answer]:
     return answer
 
 
-def stateful() -> Policy:
-    """A policy that learns where addresses are, and looks each flow up among its sessions: a megaflow for each."""
+def stateful(protocol: str) -> Policy:
+    """A policy that learns where addresses are, and looks each flow of "udp" or "tcp" up among its sessions: a megaflow
+    for each."""
     places, sessions = Table(key="eth_src"), Table()
+    source, target = f"{protocol}_src", f"{protocol}_dst"
 
     def policy(packet: Packet) -> tuple[Output, ...]:
         places[packet.eth_src] = packet.in_port
-        chosen = sessions.get((packet.ipv4_src, packet.ipv4_dst, packet.udp_src, packet.udp_dst))
+        ports = getattr(packet, source), getattr(packet, target)
+        chosen = sessions.get((packet.ipv4_src, packet.ipv4_dst, *ports))
         return output(other_port(int(packet.in_port)) if chosen is None else chosen)
+
+    return policy
+
+
+def learning() -> Policy:
+    """A switch that learns where addresses are: all between two hosts is one megaflow each way."""
+    place_of = Table(key="eth_src")
+
+    def policy(packet: Packet) -> tuple[Output, ...]:
+        place_of[packet.eth_src] = packet.in_port
+        port = place_of.get(packet.eth_dst)
+        return output(*(port for port in LEARNING_PORTS if packet.in_port != port) if port is None else (port,))
 
     return policy
 
@@ -93,7 +109,9 @@ POLICIES: dict[str, Callable[[Datapath], object]] = {
     "exact": lambda datapath: datapath.on_miss(exact),
     "classifier": lambda datapath: datapath.on_miss(classifier()),
     "several-masks": lambda datapath: datapath.on_miss(several_masks()),
-    "stateful": lambda datapath: datapath.policy(stateful()),
+    "learning": lambda datapath: datapath.policy(learning()),
+    "stateful": lambda datapath: datapath.policy(stateful("udp")),
+    "stateful-tcp": lambda datapath: datapath.policy(stateful("tcp")),
 }
 
 

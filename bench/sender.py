@@ -22,7 +22,7 @@ import time
 from array import array
 from collections.abc import Iterator
 
-from bench.frames import FRAME_BYTES, frames
+from bench.frames import FRAME_BYTES, frames, syn_frames
 
 __all__ = ["main"]
 
@@ -91,16 +91,17 @@ def undisturbed() -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.sender", description="Sends UDP frames of 60 bytes.")
+    parser = argparse.ArgumentParser(prog="python -m bench.sender", description="Sends frames of 60 bytes.")
     parser.add_argument("device")
     parser.add_argument("--eth-src", type=_mac, required=True, metavar="MAC")
     parser.add_argument("--eth-dst", type=_mac, required=True, metavar="MAC")
     parser.add_argument("--flows", type=int, default=1, help="how many different flows, one packet each in turn")
+    parser.add_argument("--scan", action="store_true", help="the SYN of TCP connections, not UDP")
     parser.add_argument("--cpu", type=int, default=-1, help="pin to this CPU")
     options = parser.parse_args()
     if options.cpu >= 0:
         os.sched_setaffinity(0, {options.cpu})
-    each = frames(0, options.flows, options.eth_src, options.eth_dst)
+    each = (syn_frames if options.scan else frames)(0, options.flows, options.eth_src, options.eth_dst)
     messages = Messages(b"".join([frame.ljust(STRIDE, b"\0") for frame in each]))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)

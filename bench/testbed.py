@@ -103,10 +103,11 @@ class Sink:
 class Sender:
     """A `bench.sender` that waits to be started, any number of times."""
 
-    def __init__(self, source: Host, target: Host, flows: int, pinned: bool) -> None:
+    def __init__(self, source: Host, target: Host, flows: int, *, pinned: bool = True, scan: bool = False) -> None:
         command = [sys.executable, "-m", "bench.sender", source.device, f"--flows={flows}"]
         command += [f"--eth-src={source.mac}", f"--eth-dst={target.mac}"]
         command += [f"--cpu={sender_cpu()}"] if pinned else []
+        command += ["--scan"] if scan else []
         process = source.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=ROOT)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -135,7 +136,7 @@ class Senders:
     def of(self, flows: int, *, pinned: bool = True) -> Sender:
         """The one that sends so many flows, one packet of each in turn. `pinned`: on `sender_cpu`."""
         if (flows, pinned) not in self._known:
-            self._known[flows, pinned] = Sender(*self._ends, flows, pinned)
+            self._known[flows, pinned] = Sender(*self._ends, flows, pinned=pinned)
         return self._known[flows, pinned]
 
 
@@ -190,20 +191,21 @@ class Bed:
         _introduce(made)
         return made
 
-    def connect(self, make: Callable[[], AnySwitch], hosts: int = 2) -> tuple[AnySwitch, list[Host]]:
-        """A switch with some hosts on its ports 1, 2, ..."""
-        switch = make()
-        self._stack.callback(switch.close)
-        made = self.hosts(hosts, offload=switch.takes_offloads)
-        switch.connect([host.port for host in made])
+    def connect(
+        self, make: Callable[[], AnySwitch], hosts: int = 2, *, apart: bool = False
+    ) -> tuple[AnySwitch, list[Host]]:
+        """A switch with some hosts on its ports 1, 2, ... `apart`: in a namespace for this switch alone, as two
+        userspace datapaths of Open vSwitch need (each has a device of the same name)."""
+        with self.lab.host(f"room{self._networks}").inside() if apart else nullcontext():
+            switch = make()
+            self._stack.callback(switch.close)
+            made = self.hosts(hosts, offload=switch.takes_offloads)
+            switch.connect([host.port for host in made])
         return switch, made
 
     def pair(self, make: Callable[[], Switch], *, apart: bool = False) -> Pair:
-        """Two hosts on a switch, who reach each other. `apart`: in a namespace for this switch alone, as two userspace
-        datapaths of Open vSwitch need (each has a device of the same name)."""
-        place = self.lab.host(f"room{self._networks}").inside() if apart else nullcontext()
-        with place:
-            switch, (a, b) = self.connect(make)
+        """Two hosts on a switch, who reach each other. `apart`: as `connect` has it."""
+        switch, (a, b) = self.connect(make, apart=apart)
         wait_until(lambda: a.ping(b.ip, 1).received, f"{switch.label}: the hosts reach each other", 10)
         return Pair(switch.label, switch, a, b, self.sink(b), Senders(a, b))
 
