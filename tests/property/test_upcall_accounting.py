@@ -12,6 +12,7 @@ import pytest
 from tests.reactive import FIVE_TUPLE, numbers_by_flow, udp_frame
 from vswitch import Datapath, Match, Miss, Output, Workers
 from vswitch.datapath.ebpf.layout import PORT_RING
+from vswitch.upcalls.batches import BATCH_NS
 from vswitch.upcalls.miss import Answer, apply_answer
 from vswitch.upcalls.pool import Pool
 from vswitch.upcalls.stats import Drop
@@ -71,8 +72,9 @@ class World:
         if self.chance.random() < 0.3:
             self.dp.limit_new_flows(20, burst=10)
         self.runner = Seeded(self.workers.count)
-        upcalls = self.dp.start_upcalls()
-        self.pool = Pool(upcalls, self.workers, self.runner, self.dp._tally, self.dp._backend.now_ns)
+        self.upcalls = self.dp.start_upcalls()
+        self.small_batches = self.chance.random() < 0.5
+        self.pool = Pool(self.upcalls, self.workers, self.runner, self.dp._tally, self.dp._backend.now_ns)
         self.numbers: Counter[int] = Counter()
         self.asked: Counter[tuple[int, int]] = Counter()
         self.sent: list[bytes] = []
@@ -124,7 +126,12 @@ class World:
             self.dp.flows.delete(self.chance.choice(rules))
 
     def turn(self) -> None:
-        self.pool.turn()
+        while True:
+            if self.small_batches:
+                self.upcalls._cost_ns = BATCH_NS / self.chance.randrange(1, 6)
+            self.pool.turn()
+            if not (self.upcalls.busy or self.upcalls.has_records):
+                break
         self.sent += [each.packet for each in self.dp.sent()]
         self.check_bounds()
 

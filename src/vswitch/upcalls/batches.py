@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
-from struct import Struct
+from heapq import heappop, heappush
 from sys import getrefcount
 from time import monotonic_ns
 
@@ -27,6 +27,7 @@ from vswitch.model.actions import Action, Userspace, walk
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.model.upcall import UpcallReason
+from vswitch.upcalls.lanes import Lanes
 from vswitch.upcalls.miss import Answer, Miss, apply_answer
 from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Drop, Tally
@@ -40,6 +41,9 @@ BATCH = 256
 """Upcalls taken at a time: enough to make the cost of a system call small, few enough that a packet does not wait
 long."""
 
+BATCH_NS = 4_000_000
+"""What comes by another port waits for so long at most, if answers do not take longer than they have taken so far."""
+
 HURRIES = 3
 """How often the ring is looked through, after a batch, for packets of flows that could have their way in the kernel if
 nothing of them was left in the ring."""
@@ -50,7 +54,6 @@ _WAYS_MADE = 2
 _METADATA = sum(SLOTS[name].mask for name in ("recirc_id", "skb_mark", "dp_hash", "skb_priority")) | (
     ((1 << 48 * 8) - 1) << 8 * SLOTS["tun_id"].offset
 )
-_FLOW = Struct("<I")
 _OFFLOAD_BYTES = UpcallOffset.PACKET - UpcallOffset.OFFLOAD
 
 
@@ -82,8 +85,10 @@ class Upcalls:
         self._rings = backend.shares
         self._alive = backend.alive
         self._records: deque[int] = deque()
-        self._later: deque[int] = deque()  # behind `_records`, read from the ring already
-        self._ahead: list[Miss] = []  # sent down before what is in `_later`, and not accounted for
+        self._lanes = Lanes(self._ring)  # read from the ring, behind `_records`
+        self._unfreed: list[tuple[int, int, int]] = []  # a heap of what is done with: its place, port and bytes
+        self._cost_ns = 0.0  # of a record
+        self._begun_ns = 0
         self._handled: list[Miss] = []
         self._recent = Recent()
         self._gates = Gates(self._flows, self._ring)
@@ -111,9 +116,8 @@ class Upcalls:
         self._finish()
         self._gates.give_up()
         self._ports.set_quota(0)
-        self._tally.drop(Drop.CLOSED, len(self._records) + len(self._later))
+        self._tally.drop(Drop.CLOSED, len(self._records) + self._lanes.clear())
         self._records.clear()
-        self._later.clear()
         self._ring.advance()
         self._discard_leftovers()
         self._ring.close()
@@ -121,7 +125,7 @@ class Upcalls:
     @property
     def busy(self) -> bool:
         """Whether there is something to do although no packet waits: call `misses` or `handle` again soon."""
-        return bool(self._records or self._later or self._gates)
+        return bool(self._records or self._lanes or self._gates)
 
     @property
     def has_records(self) -> bool:
@@ -271,13 +275,17 @@ class Upcalls:
         return False
 
     def _take_batch(self) -> None:
-        if not self._later:
-            self._records.extend(self._ring.records(BATCH))
-        elif len(self._later) <= BATCH:
-            self._records.extend(self._later)
-            self._later.clear()
-        else:
-            self._records.extend(self._later.popleft() for _ in range(BATCH))
+        """As many records as are done with in a moment. If there are more, each port gets its part."""
+        self._begun_ns = self._now_ns()
+        limit = BATCH if self._cost_ns * BATCH <= BATCH_NS else max(int(BATCH_NS / self._cost_ns), 1)
+        if not self._lanes:
+            offsets = self._ring.records(limit)
+            if len(offsets) < limit:
+                self._records.extend(offsets)
+                return
+            self._lanes.add(offsets)
+        self._lanes.read_all()
+        self._records.extend(self._lanes.take(limit))
 
     def answer(self, miss: Miss, handler: Callable[[Miss], Answer]) -> None:
         """Let `handler` answer; what goes wrong with that costs this packet alone."""
@@ -341,18 +349,24 @@ class Upcalls:
             self._account(handled)
             if not self._records:
                 done = self._give_back()
-                waiting = self._gates.open(done)
+                waiting = self._gates.open(done, self._lanes.done)
                 self._recent.age(done, self._ring.producer)
-                if waiting and not self._later:
+                if waiting:
                     self._hurry(waiting)
+                if handled:
+                    took_ns = (self._now_ns() - self._begun_ns) / len(handled)
+                    self._cost_ns += (took_ns - self._cost_ns) / 4
 
     def _give_back(self) -> int:
         """Let the kernel overwrite what is done with; up to where that is."""
-        done = self._ring.position_of(self._later[0]) if self._later else self._ring.position
+        done = self._lanes.done()
         self._ring.advance(done)
-        if not self._later:
-            self._account(self._ahead)
-            self._ahead.clear()
+        if self._unfreed:
+            consumed: dict[int, int] = {}
+            while self._unfreed and self._unfreed[0][0] < done:
+                _, port, size = heappop(self._unfreed)
+                consumed[port] = consumed.get(port, 0) + size
+            self._give_share_back(consumed)
         return done
 
     def _hurry(self, waiting: list[int]) -> None:
@@ -368,25 +382,20 @@ class Upcalls:
 
     def _send_ahead(self, flows: set[int]) -> None:
         """Read all that is in the ring, and send down what is of these flows."""
-        held: list[Miss] = []
-        for offset in self._ring.records(self._ring.size):
-            (flow,) = _FLOW.unpack_from(self._view, offset + UpcallOffset.FLOW)
-            if flow in flows and self._gates.holds(flow, offset):
-                miss = Miss(self._view, offset)
-                miss.covered = True
-                held.append(miss)
-            else:
-                self._later.append(offset)
+        self._lanes.read_all()
+        held = [Miss(self._view, offset) for offset in self._lanes.extract(flows, self._gates.holds)]
+        for miss in held:
+            miss.covered = True
         self._tally.joined(len(held))
         self._send_down(held)
-        self._ahead += held
+        self._account(held)
 
     def _install(self, handled: list[Miss]) -> None:
         rules = [miss.rule for miss in handled if miss.rule is not None]
         if not rules:
             return
         try:
-            self._gates.close(self._flows.apply(rules, gated=True))
+            self._gates.close(self._flows.apply(rules, gated=True), rules)
             self._tally.installed(len(rules))
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
@@ -443,7 +452,7 @@ class Upcalls:
     def _install_one(self, rule: Rule) -> Exception | None:
         """Why not, if it cannot be."""
         try:
-            self._gates.close(self._flows.apply([rule], gated=True))
+            self._gates.close(self._flows.apply([rule], gated=True), [rule])
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the others go on
             return problem
         self._tally.installed(1)
@@ -530,9 +539,15 @@ class Upcalls:
         """Give each port its share of the ring back, and leave to the program what it has kept."""
         consumed: dict[int, int] = {}
         for miss in handled:
-            consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
+            if self._lanes and not miss.held:  # there may be older records, which are not done with
+                heappush(self._unfreed, (self._ring.position_of(miss._offset), miss.port, miss._size))
+            else:
+                consumed[miss.port] = consumed.get(miss.port, 0) + miss._size
             if miss.held or getrefcount(miss) > _OWN_REFERENCES:
                 miss.keep()
+        self._give_share_back(consumed)
+
+    def _give_share_back(self, consumed: dict[int, int]) -> None:
         for port, size in consumed.items():
             slot = self._ports.slot_of(port)
             if slot is not None:

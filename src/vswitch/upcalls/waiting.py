@@ -13,12 +13,18 @@ Invariant: of the records that the kernel counted at a gate, each is counted her
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from vswitch.datapath.backend import FlowStore, Ring
+from vswitch.fields import FIELDS, SLOTS
 from vswitch.model.match import Match
+from vswitch.model.megaflow import Rule
 
 __all__ = ["Gates", "Recent"]
+
+_PORT_BITS = FIELDS["in_port"].mask
+_PORT_SHIFT = 8 * SLOTS["in_port"].offset
+_PORT_MASK = _PORT_BITS >> _PORT_SHIFT
 
 
 class Recent:
@@ -88,25 +94,34 @@ class Recent:
 class Gates:
     """Flows that were installed for packets that came up, and let no packet pass before those that still wait here.
 
-    A gate may be opened when the ring has been read up to where it ended after the flow was installed: then all that
-    missed before are through; and those that came to the gate are counted, by the kernel and here. Then the counts must
-    agree: nothing of the flow is left in the ring.
+    A gate may be opened when the ring has been read up to where it ended after the flow was installed, as far as it has
+    packets of the flow's port (all, if the flow takes those of any port): then all that missed before are through; and
+    those that came to the gate are counted, by the kernel and here. Then the counts must agree: nothing of the flow is
+    left in the ring.
     """
 
     def __init__(self, flows: FlowStore, ring: Ring) -> None:
         self._flows = flows
         self._ring = ring
-        self._fresh: list[int] = []
-        self._closed: deque[tuple[int, list[int]]] = deque()
+        self._fresh: dict[int | None, list[int]] = {}
+        self._closed: dict[int | None, deque[tuple[int, list[int]]]] = {}
         self._passed: dict[int, int] = {}
         self._gone: dict[int, int] = {}  # slot -> the ring's end when the flow in it was taken away
 
     def __bool__(self) -> bool:
         return bool(self._closed or self._fresh)
 
-    def close(self, slots: list[int]) -> None:
-        """These have just been installed."""
-        self._fresh += slots
+    def close(self, slots: list[int], rules: Sequence[Rule]) -> None:
+        """These have just been installed, for these rules."""
+        # hot: once per upcall
+        for slot, rule in zip(slots, rules, strict=True):
+            match = rule.match
+            port = match.value >> _PORT_SHIFT & _PORT_MASK if match.mask & _PORT_BITS == _PORT_BITS else None
+            fresh = self._fresh.get(port)
+            if fresh is None:
+                self._fresh[port] = [slot]
+            else:
+                fresh.append(slot)
 
     def holds(self, slot: int, offset: int) -> bool:
         """Whether the record at `offset` of the ring, which came up behind the gate of `slot`, still waits for it: not
@@ -125,11 +140,10 @@ class Gates:
         to others."""
         if not self:
             return
-        gone = {*self._fresh, *(slot for _, held in self._closed for slot in held)}.intersection(slots)
+        gone = {slot for held in self._lists() for slot in held}.intersection(slots)
         if not gone:
             return
-        self._fresh = [slot for slot in self._fresh if slot not in gone]
-        for _, held in self._closed:
+        for held in self._lists():
             held[:] = [slot for slot in held if slot not in gone]
         end = self._ring.producer
         for slot in gone:
@@ -138,22 +152,36 @@ class Gates:
 
     def give_up(self) -> None:
         """Nobody will send packets down any more: let those that come pass."""
-        self._flows.remove_gates(self._fresh)
-        for _, slots in self._closed:
+        for slots in self._lists():
             self._flows.remove_gates(slots)
-        self._fresh, self._passed = [], {}
-        self._closed.clear()
+        self._fresh, self._closed, self._passed = {}, {}, {}
 
-    def open(self, position: int) -> list[int]:
-        """Open what may be opened, when all up to `position` of the ring has been sent down. Returns the slots of flows
-        that could be opened if there were not more of their packets in the ring, behind the gate."""
-        ready: list[int] = []
-        while self._closed and self._closed[0][0] <= position:
-            ready += self._closed.popleft()[1]
-        waiting = self._try(ready) if ready else []
-        if waiting or self._fresh:
-            self._closed.append((self._ring.producer, waiting + self._fresh))
-            self._fresh = []
+    def _lists(self) -> Iterator[list[int]]:
+        yield from self._fresh.values()
+        for held in self._closed.values():
+            for _, slots in held:
+                yield slots
+
+    def open(self, position: int, done: Callable[[int | None], int]) -> list[int]:
+        """Open what may be opened, when all up to `position` of the ring has been sent down, and of each port all that
+        came up to where it is `done`. Returns the slots of flows that could be opened if there were not more of their
+        packets in the ring, behind the gate."""
+        # hot: once per batch
+        waiting: list[int] = []
+        end = self._ring.producer
+        for port, closed in list(self._closed.items()):
+            up_to, ready = position if port is None else done(port), []
+            while closed and closed[0][0] <= up_to:
+                ready += closed.popleft()[1]
+            held = self._try(ready) if ready else []
+            if held:
+                closed.append((end, held))
+                waiting += held
+            elif not closed:
+                del self._closed[port]
+        for port, fresh in self._fresh.items():
+            self._closed.setdefault(port, deque()).append((end, fresh))
+        self._fresh = {}
         if self._gone:
             self._gone = {slot: end for slot, end in self._gone.items() if end > position}
         return waiting
@@ -163,7 +191,7 @@ class Gates:
         waiting."""
         waiting = self._try(slots)
         opened = set(slots).difference(waiting)
-        for _, held in self._closed:
+        for held in self._lists():
             held[:] = [slot for slot in held if slot not in opened]
         return waiting
 
