@@ -25,6 +25,8 @@ __all__ = ["POLICIES", "main", "other_port"]
 SUBTABLES = 8
 RULES = 100_000
 LEARNING_PORTS = (1, 2, 3, 4)
+NEW_FLOWS = 4000
+"""A second, for each port: more than the connections need that are made beside a scan."""
 
 _MASKS = [
     Match(in_port=1, ipv4_src=(0, prefix), udp_src=0, **({"udp_dst": 0} if exact else {})).mask
@@ -105,8 +107,15 @@ def learning() -> Policy:
     return policy
 
 
+def bounded(datapath: Datapath) -> None:
+    """`exact`, with a bound for the new flows of each port."""
+    datapath.limit_new_flows(NEW_FLOWS)
+    datapath.on_miss(exact)
+
+
 POLICIES: dict[str, Callable[[Datapath], object]] = {
     "exact": lambda datapath: datapath.on_miss(exact),
+    "bounded": bounded,
     "classifier": lambda datapath: datapath.on_miss(classifier()),
     "several-masks": lambda datapath: datapath.on_miss(several_masks()),
     "learning": lambda datapath: datapath.policy(learning()),

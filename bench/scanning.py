@@ -19,6 +19,7 @@ from typing import IO
 
 from bench.measure import SUBJECT, Figure, Plan, compare, interleave
 from bench.reacting import Answered, Answering, Reactive, ReadingOpenVswitch
+from bench.reactive import NEW_FLOWS
 from bench.switches import Bridge, OpenVswitch
 from bench.testbed import ROOT, Bed, Sender
 from tests.lab import Host, LabError, patience
@@ -38,6 +39,7 @@ AT_A_TIME = (1, 4)
 """Connections under way."""
 _SEEN = ", each flow"
 EACH_FLOW = SUBJECT + _SEEN
+BOUNDED = f"{EACH_FLOW}, {NEW_FLOWS:,} a second and port"
 BY_POLICY = f"{EACH_FLOW}, by a policy"
 
 
@@ -148,6 +150,7 @@ def scan(plan: Plan) -> Iterator[Figure]:
     makes: list[Callable[[], Reactive]] = [
         partial(Answering, policy="learning"),
         partial(Answering, EACH_FLOW, "exact"),
+        partial(Answering, BOUNDED, "bounded"),
         partial(Answering, BY_POLICY, "stateful-tcp"),
         AnsweringBridge,
     ]
@@ -169,6 +172,7 @@ def scan(plan: Plan) -> Iterator[Figure]:
 _PEERS = {
     SUBJECT: (Bridge.label, OpenVswitch.label),
     EACH_FLOW: (Bridge.label, OpenVswitch.label + _SEEN),
+    BOUNDED: (Bridge.label, OpenVswitch.label + _SEEN),
     BY_POLICY: (Bridge.label, OpenVswitch.label + _SEEN),
 }
 _MEMBERS = (

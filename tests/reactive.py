@@ -69,5 +69,5 @@ def finish(dp: Datapath, handler: Callable[[Miss], Answer]) -> None:
 def owed(dp: Datapath, port: int) -> int:
     """Bytes of the ring that count as taken by the port."""
     at = dp._kernel.ports.slot_of(port) * PORT_RING.size
-    produced, consumed, _, _ = PORT_RING.unpack_from(dp._kernel.state.memory["port_rings"].view, at)
+    produced, consumed, *_ = PORT_RING.unpack_from(dp._kernel.state.memory["port_rings"].view, at)
     return int(produced - consumed)

@@ -38,7 +38,7 @@ STRUCTS = [
         "port_counters",
         "rx_packets rx_bytes tx_packets tx_bytes tx_errors upcalls drops",
     ),
-    (layout.PORT_RING, "port_ring", "produced consumed quota lost"),
+    (layout.PORT_RING, "port_ring", "produced consumed quota lost miss_cost miss_burst full_at"),
     (layout.COUNTERS, "counters", "cache_hits mask_hits masks_tried missed lost upcalls"),
     (layout.METER, "meter", "full_at cost counts_bytes rate burst packets bytes dropped_packets dropped_bytes"),
     (

@@ -70,7 +70,7 @@ class World:
         )
         self.dp = Datapath.simulate(ports=PORTS)
         if self.chance.random() < 0.3:
-            self.dp.limit_new_flows(20, burst=10)
+            self.dp.limit_new_flows(20, burst=10, by=self.chance.choice([("in_port",), ("eth_type",)]))
         self.runner = Seeded(self.workers.count)
         self.upcalls = self.dp.start_upcalls()
         self.small_batches = self.chance.random() < 0.5
@@ -163,8 +163,11 @@ class World:
         early = Counter(stats.drops)
         not_asked = sum(early[name] for name in ("flow_full", "port_full", "buffer_full", "rate", "expired"))
         assert stats.handled + stats.joined + not_asked <= stats.arrived
-        kernel = sum(self.dp.ports.stats(port).drops.get("reinjected_miss", 0) for port in range(1, PORTS + 1))
-        assert len(self.sent) + stats.dropped + kernel == self.received
+        kernel = Counter[str]()
+        for port in range(1, PORTS + 1):
+            kernel.update(self.dp.ports.stats(port).drops)
+        assert set(kernel) <= {"reinjected_miss", "upcall_rate"}
+        assert len(self.sent) + stats.dropped + kernel.total() == self.received
         for flow, numbers in numbers_by_flow(self.sent).items():
             assert numbers == sorted(set(numbers)), f"flow {flow} in order, and no packet twice"
         shares = self.dp._backend.shares

@@ -218,8 +218,8 @@ def test_what_cannot_be(arguments: dict[str, object], message: str) -> None:
 def test_new_flows_are_bounded_for_each_source() -> None:
     limits = NewFlowLimits()
     assert not limits
-    limits.set(10, 3, ("in_port",))
-    one, two = Match(in_port=1).value, Match(in_port=2).value
+    limits.set(10, 3, ("udp_src",))
+    one, two = Match(udp_src=1).value, Match(udp_src=2).value
     assert [limits.allow(one, 0) for _ in range(5)] == [True, True, True, False, False]
     assert limits.allow(two, 0)
     assert not limits.allow(one, SECOND // 10 - 1)
@@ -229,11 +229,11 @@ def test_new_flows_are_bounded_for_each_source() -> None:
 
 def test_all_limits_have_to_be_kept() -> None:
     limits = NewFlowLimits()
-    limits.set(100, 4, ("in_port",))
+    limits.set(100, 4, ("in_port", "ip_proto"))
     limits.set(100, 1, ("in_port", "udp_src"))
     keys = [Match(in_port=1, udp_src=source).value for source in (1, 1, 2, 3, 4, 5)]
     assert [limits.allow(key, 0) for key in keys] == [True, False, True, True, False, False]
-    limits.remove(("in_port",))
+    limits.remove(("in_port", "ip_proto"))
     assert limits.allow(Match(in_port=1, udp_src=6).value, 0)
     with pytest.raises(ConfigError, match="no limit of new flows by"):
         limits.remove(("in_port",))
@@ -245,7 +245,7 @@ def test_sources_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     limits.set(1, 1, ("udp_src",))
     for source in range(5000):
         assert limits.allow(Match(udp_src=source).value, 0)
-    assert len(limits._limits[0]._full_at_ns) == 100
+    assert len(limits._limits[0].full_at_ns) == 100
     assert not limits.allow(Match(udp_src=4999).value, 0)
 
 
@@ -258,12 +258,24 @@ def test_a_datapath_drops_and_counts_new_flows_beyond_the_limit() -> None:
             dp.receive(bytes(12) + b"\x08\x00" + bytes([flow]) * 40, 1 + flow % 2)
         dp.run()
         assert asked == [1, 2, 1, 2]
-        assert dp.upcall_stats.drops == {"unanswered": 4, "rate": 2}
-        dp.unlimit_new_flows()
+        assert dp.upcall_stats.drops == {"unanswered": 4}
+        assert [dp.ports.stats(port).drops for port in (1, 2)] == [{"upcall_rate": 1}] * 2
+        dp.advance(0.2)
         dp.receive(bytes(60), 1)
         dp.run()
-        assert len(asked) == 5
-        with pytest.raises(ConfigError, match=r"outside 0\.\.10000000, 0 excluded"):
+        assert len(asked) == 5, "a fifth of a second's worth"
+        dp.limit_new_flows(1, by=("eth_src",))
+        for number in range(4):
+            dp.advance(0.2)
+            dp.receive(bytes(6) + bytes([number // 2]) * 6 + bytes(60), 1)
+        dp.run()
+        assert dp.upcall_stats.drops == {"unanswered": 7, "rate": 2}
+        dp.unlimit_new_flows()
+        dp.unlimit_new_flows(by=("eth_src",))
+        dp.receive(bytes(60), 1)
+        dp.run()
+        assert len(asked) == 8
+        with pytest.raises(ConfigError, match=r"outside 0\.001\.\.10000000"):
             dp.limit_new_flows(0)
 
 

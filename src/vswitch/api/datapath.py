@@ -385,13 +385,14 @@ class Datapath:
     def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:
         """Let at most so many new flows a second come to the program, for each value of the fields `by`: as it is, of
         each port; by `("in_port", "ipv4_src")` of each source address. `burst`: so many at once (default: those of a
-        second). What misses beyond that is dropped, and counted as `rate`. There may be limits by several groups of
-        fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more than 16 limits."""
-        self._loop.limits.set(per_s, burst, by)
+        second). What misses beyond that is dropped: by the port alone in the kernel, which costs Python nothing
+        (`upcall_rate` of the port's drops), else here (`rate` in `upcall_stats`). There may be limits by several groups
+        of fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more than 16."""
+        self._loop.limit(per_s, burst, by)
 
     def unlimit_new_flows(self, *, by: Iterable[str] = ("in_port",)) -> None:
         """Take such a limit away. ConfigError: there is none."""
-        self._loop.limits.remove(by)
+        self._loop.unlimit(by)
 
     def _reply(self, frame: bytes, port: int) -> None:
         self.execute(frame, Output(port), in_port=port)

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 from vswitch.api.flows import Flows
@@ -55,7 +55,7 @@ class Loop:
         self._ports = backend.ports
         self._flows = flows
         self._tally = tally
-        self.limits = NewFlowLimits()
+        self._limits = NewFlowLimits()
         self.handler: Handler = _drop
         self.policy: PolicyAtWork | None = None
         self.port_callbacks: list[Callable[[PortEvent], None]] = []
@@ -78,7 +78,7 @@ class Loop:
         """Let packets come up."""
         self._backend.need_control("taking upcalls")
         if self.upcalls is None:
-            self.upcalls = Upcalls(self._backend, self._tally, self.limits)
+            self.upcalls = Upcalls(self._backend, self._tally, self._limits)
             self.upcalls.on_refusal = lambda rule: self.forget_removed([rule], ())
         return self.upcalls
 
@@ -90,6 +90,18 @@ class Loop:
         if self.upcalls is not None:
             self.upcalls.close()
             self.upcalls = None
+
+    def limit(self, per_s: float, burst: int | None, by: Iterable[str]) -> None:
+        """See `Datapath.limit_new_flows`."""
+        self._limits.set(per_s, burst, by)
+        if self.upcalls is not None:
+            self.upcalls.set_miss_rate()
+
+    def unlimit(self, by: Iterable[str]) -> None:
+        """See `Datapath.unlimit_new_flows`."""
+        self._limits.remove(by)
+        if self.upcalls is not None:
+            self.upcalls.set_miss_rate()
 
     def forget_removed(self, rules: Collection[Rule] | None, slots: Collection[int]) -> None:
         """Megaflows of these rules (None: all) have been taken from these slots."""

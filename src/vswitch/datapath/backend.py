@@ -161,6 +161,10 @@ class PortStore(Protocol):
         """Bytes of the ring that each port may fill; 0: nobody reads it."""
         ...
 
+    def set_miss_rate(self, cost_ns: int, burst_ns: int, /) -> None:
+        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        ...
+
     def slot_of(self, number: int) -> int | None:
         """Where its share of the ring is written down."""
         ...

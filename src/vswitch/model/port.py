@@ -34,6 +34,7 @@ DROP_REASONS = (
     "action_failed",
     "bad_packet",
     "reinjected_miss",
+    "upcall_rate",
 )
 """Why the datapath dropped a packet; the order is that of the counters in the kernel.
 
@@ -42,7 +43,8 @@ upcall_quota: the port had used up its share of the ring; upcall_ring_full: the 
 upcall_failed: the packet could not be copied into it; no_port: output to a port that does not exist;
 ttl: dec_ttl at 1 or 0; meter: no tokens left; recirculation_limit, clone_limit: past the bound;
 action_failed: the kernel refused a rewrite; bad_packet: shorter than an Ethernet header;
-reinjected_miss: a packet sent back from Python matched no flow. (What the output device refuses, as it is longer than
+reinjected_miss: a packet sent back from Python matched no flow; upcall_rate: more misses came than
+`limit_new_flows` lets pass. (What the output device refuses, as it is longer than
 the MTU for one, is in `tx_dropped` of that port.)
 """
 

@@ -101,7 +101,12 @@ class Upcalls:
         self._reported: Counter[tuple[type, str, int]] = Counter()
         self._discard_leftovers()
         tally.begin()
+        self.set_miss_rate()
         self._ports.set_quota(backend.options.port_quota_bytes)
+
+    def set_miss_rate(self) -> None:
+        """Let the kernel send as many misses of each port as the limits say now."""
+        self._ports.set_miss_rate(*self._limits.of_ports)
 
     def _discard_leftovers(self) -> None:
         """What came up for an earlier reader is too old to be sent on; for this one, nobody is left to answer."""

@@ -14,14 +14,16 @@ from vswitch.fields import FIELDS
 
 __all__ = ["NewFlowLimits", "mask_of"]
 
+_BY_PORT = FIELDS["in_port"].mask
+
 MAX_SOURCES = 65536
 """Sources that one limit knows at a time: some 10 MB."""
 
 MAX_LIMITS = 16
 """Limits at a time: each is looked at for each new flow."""
 
-MAX_RATE = 10_000_000
-"""New flows a second: more than come up."""
+MIN_RATE, MAX_RATE = 0.001, 10_000_000
+"""New flows a second: from one in a quarter of an hour to more than come up. Also the largest burst."""
 
 
 def mask_of(names: Iterable[str]) -> int:
@@ -40,51 +42,58 @@ def mask_of(names: Iterable[str]) -> int:
 class _Limit:
     """A bucket is the time at which it will be full: one number, as in GCRA."""
 
-    def __init__(self, mask: int, per_s: float, burst: int) -> None:
+    def __init__(self, mask: int, cost_ns: int, burst_ns: int) -> None:
         self.mask = mask
-        self._cost_ns = round(1e9 / per_s)
-        self._depth_ns = self._cost_ns * burst
-        self._full_at_ns: OrderedDict[int, int] = OrderedDict()
+        self.cost_ns = cost_ns
+        self.burst_ns = burst_ns
+        self.full_at_ns: OrderedDict[int, int] = OrderedDict()
 
     def allow(self, key: int, now_ns: int) -> bool:
         """Whether a token was there; it is taken."""
         source = key & self.mask
-        full_at_ns = max(self._full_at_ns.pop(source, now_ns), now_ns) + self._cost_ns
-        fits = full_at_ns <= now_ns + self._depth_ns
-        self._full_at_ns[source] = full_at_ns if fits else full_at_ns - self._cost_ns
-        if len(self._full_at_ns) > MAX_SOURCES:
-            self._full_at_ns.popitem(last=False)
+        full_at_ns = max(self.full_at_ns.pop(source, now_ns), now_ns) + self.cost_ns
+        fits = full_at_ns <= now_ns + self.burst_ns
+        self.full_at_ns[source] = full_at_ns if fits else full_at_ns - self.cost_ns
+        if len(self.full_at_ns) > MAX_SOURCES:
+            self.full_at_ns.popitem(last=False)
         return fits
 
 
 class NewFlowLimits:
-    """All that a program has set. False if there is none."""
+    """All that a program has set. False if Python has none to look at: what is bounded by port alone the kernel sees
+    to (`of_ports`: the cost and the burst, in ns)."""
 
     def __init__(self) -> None:
         self._limits: list[_Limit] = []
+        self.of_ports = (0, 0)
 
     def __bool__(self) -> bool:
         return bool(self._limits)
 
     def set(self, per_s: float, burst: int | None, by: Iterable[str]) -> None:
         """One for each value of the fields `by`, in the place of an earlier one by the same. ConfigError."""
-        names = tuple(by) if not isinstance(by, str) else by
-        if not isinstance(per_s, int | float) or not 0 < per_s <= MAX_RATE:
-            raise ConfigError(f"{per_s!r} new flows a second is outside 0..{MAX_RATE}, 0 excluded")
+        if not isinstance(per_s, int | float) or not MIN_RATE <= per_s <= MAX_RATE:
+            raise ConfigError(f"{per_s!r} new flows a second is outside {MIN_RATE}..{MAX_RATE}")
         tokens = max(round(per_s), 1) if burst is None else burst
         if not isinstance(tokens, int) or not 1 <= tokens <= MAX_RATE:
             raise ConfigError(f"a burst of {burst!r} new flows is outside 1..{MAX_RATE}")
-        mask = mask_of(names)
+        cost_ns = round(1e9 / per_s)
+        mask = mask_of(by)
+        if mask == _BY_PORT:
+            self.of_ports = (cost_ns, cost_ns * tokens)
+            return
         kept = [limit for limit in self._limits if limit.mask != mask]
         if len(kept) >= MAX_LIMITS:
             raise ConfigError(f"there are {len(kept)} limits of new flows already, the most that there may be")
-        self._limits = [*kept, _Limit(mask, per_s, tokens)]
+        self._limits = [*kept, _Limit(mask, cost_ns, cost_ns * tokens)]
 
     def remove(self, by: Iterable[str]) -> None:
         """Take one away. ConfigError: there is none by these fields."""
         mask = mask_of(by)
         kept = [limit for limit in self._limits if limit.mask != mask]
-        if len(kept) == len(self._limits):
+        if mask == _BY_PORT and self.of_ports[0]:
+            self.of_ports = (0, 0)
+        elif len(kept) == len(self._limits):
             raise ConfigError(f"there is no limit of new flows by {by!r}")
         self._limits = kept
 

@@ -37,7 +37,7 @@ class Drop(IntEnum):
     BUFFER_FULL = 7
     """As many bytes waited, of all ports, as may."""
     RATE = 8
-    """More new flows came than `limit_new_flows` lets pass."""
+    """More new flows came than `limit_new_flows` lets pass, other than by port alone."""
     UNSENT = 9
     """The kernel refused to take it back."""
     CLOSED = 10

@@ -57,8 +57,8 @@ PORT_INFO = Struct("<16sHBBB11x")
 """name, number, kind, unfinished, peer"""
 PORT_COUNTERS = Struct("<6Q16x24Q")
 """rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls, drops by reason"""
-PORT_RING = Struct("<QQQQ32x")
-"""produced, consumed, quota, lost"""
+PORT_RING = Struct("<7Q8x")
+"""produced, consumed, quota, lost, miss_cost, miss_burst, full_at"""
 COUNTERS = Struct("<6Q80x")
 """cache_hits, mask_hits, masks_tried, missed, lost, upcalls"""
 METER = Struct("<QQIIQQQQQ")

@@ -38,7 +38,7 @@ _KINDS = (None, PortKind.SYSTEM, PortKind.INTERNAL, PortKind.TAP)
 _TUNNEL_DEVICES = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan")
 _NAME_BYTES, _AT_KIND, _AT_UNFINISHED = 16, 18, 19
 _COUNTER_WORDS, _RING_WORDS = PORT_COUNTERS.size // 8, PORT_RING.size // 8
-_PRODUCED, _CONSUMED, _QUOTA, _LOST = range(4)
+_PRODUCED, _CONSUMED, _QUOTA, _LOST, _MISS_COST, _MISS_BURST = range(6)
 _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
@@ -82,6 +82,7 @@ class PortTable:
         self._counters = state.memory["port_counters"].view.cast("Q")
         self._slots = state.memory["port_infos"].entries
         self._quota = 0
+        self._miss_rate = (0, 0)
         self._known: dict[int, _Entry] = {}
         self._pending: deque[PortEvent] = deque(maxlen=_MAX_PENDING)
         self._monitor: LinkMonitor | None = None
@@ -380,6 +381,7 @@ class PortTable:
         self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
         self._rings[at + _LOST] = 0
         self._rings[at + _QUOTA] = self._quota
+        self._write_rate(at)
 
     # ---- upcalls
 
@@ -391,6 +393,17 @@ class PortTable:
             if quota:  # what an earlier reader left unread is no longer owed
                 self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
             self._rings[at + _QUOTA] = quota
+
+    def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
+        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        self._miss_rate = (cost_ns, burst_ns)
+        for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
+            self._write_rate(at)
+
+    def _write_rate(self, at: int) -> None:
+        self._rings[at + _MISS_COST] = 0  # while the burst is that of another rate
+        self._rings[at + _MISS_BURST] = self._miss_rate[1]
+        self._rings[at + _MISS_COST] = self._miss_rate[0]
 
     def slot_of(self, number: int) -> int:
         """Where the counters of port `number` are; 0, where all others are counted, if there is none."""

@@ -154,6 +154,9 @@ class Forwarder:
         if size > self._ports.owes(packet.in_port):
             tally.lost += 1
             return "upcall_quota" if self._ports.quota else "no_flow"
+        if reason is UpcallReason.MISS and not self._ports.in_rate(packet.in_port, self._now_ns()):
+            tally.lost += 1
+            return "upcall_rate"
         data = record(
             packet.frame, key=packet.key, in_port=packet.in_port, reason=reason,
             recirculations=packet.recirculations, captured=captured, userdata=userdata,

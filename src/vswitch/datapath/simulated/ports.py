@@ -45,6 +45,8 @@ class SimulatedPorts:
         self._nobody = Tally(0, Port(MAX_PORT + 1, ""))
         self._events: list[PortEvent] = []
         self._quota = 0
+        self._miss_cost_ns = self._miss_burst_ns = 0
+        self._full_at_ns: dict[int, int] = {}
         self.shares = memoryview(bytearray(PORT_RING.size * (max_ports + 1))).cast("Q")
 
     # ---- what is there
@@ -97,6 +99,7 @@ class SimulatedPorts:
         """NotFoundError."""
         port = self._find(which).port
         del self._tallies[port.number]
+        self._full_at_ns.pop(port.number, None)
         self._events.append(PortEvent(PortChange.REMOVED, port))
         return port
 
@@ -121,6 +124,20 @@ class SimulatedPorts:
             if quota:
                 self.shares[at + _CONSUMED] = self.shares[at + _PRODUCED]
             self.shares[at + _QUOTA] = quota
+
+    def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
+        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        self._miss_cost_ns, self._miss_burst_ns = cost_ns, burst_ns
+
+    def in_rate(self, number: int, now_ns: int) -> bool:
+        """Whether one more miss of this port may come up."""
+        if not self._miss_cost_ns:
+            return True
+        full_at_ns = max(self._full_at_ns.get(number, 0), now_ns) + self._miss_cost_ns
+        if full_at_ns - now_ns > self._miss_burst_ns:
+            return False
+        self._full_at_ns[number] = full_at_ns
+        return True
 
     def slot_of(self, number: int) -> int:
         """Where its share of the ring is; 0 if there is no such port."""

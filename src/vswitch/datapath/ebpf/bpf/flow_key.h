@@ -264,9 +264,10 @@ enum drop_reason {
 	DROP_ACTION_FAILED = 10,
 	DROP_BAD_PACKET = 11,
 	DROP_REINJECTED_MISS = 12,
+	DROP_UPCALL_RATE = 13,
 };
 
-#define DROP_REASONS 13
+#define DROP_REASONS 14
 
 /* Why a packet went up: vswitch.model.upcall.UpcallReason. */
 enum upcall_reason {

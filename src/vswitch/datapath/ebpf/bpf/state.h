@@ -112,10 +112,14 @@ struct port_counters {
 };
 _Static_assert(DROP_REASONS <= 24, "port_counters.drops");
 
-/* A port's share of the ring, in bytes of records. The kernel adds to produced, Python to consumed. */
+/* A port's share of the ring, in bytes of records. The kernel adds to produced, Python to consumed. And how many misses
+ * of it may come up: a token bucket as a virtual time, as of a meter, in ns. */
 struct port_ring {
 	__u64 produced, consumed, quota, lost;
-	__u64 pad[4];
+	__u64 miss_cost;	/* of one; 0: any number */
+	__u64 miss_burst;	/* of so many at once */
+	__u64 full_at;
+	__u64 pad;
 };
 
 /* Of the datapath, for CPUs of one stripe. */

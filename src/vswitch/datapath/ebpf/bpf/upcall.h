@@ -189,6 +189,31 @@ INLINE __u32 room_for(__u32 length)
 	return length <= 128 ? 128 : length <= 512 ? 512 : length <= 2048 ? 2048 : length <= 9600 ? 9600 : 66048;
 }
 
+#define RATE_SKEW 1000000000ULL	/* ns: clocks of CPUs do not differ by so much */
+
+/* One more miss of this port may come up. */
+FUNCTION int in_rate(struct port_ring *ring)
+{
+	__u64 now, full_at, next;
+
+	if (!ring)
+		return 0;
+	now = bpf_ktime_get_ns();
+#pragma clang loop unroll(disable)
+	for (int tries = 0; tries < 8; tries++) {
+		full_at = READ_ONCE(ring->full_at);
+		next = full_at;
+		if ((__s64)(next - now) < 0 || next - now > ring->miss_burst + RATE_SKEW)
+			next = now;
+		next += ring->miss_cost;
+		if (next - now > ring->miss_burst)
+			return 0;
+		if (__sync_val_compare_and_swap(&ring->full_at, full_at, next) == full_at)
+			break;
+	}
+	return 1;
+}
+
 /* Sends the packet up. Returns a drop reason if it does not get there, else -1. */
 GLOBAL int send_record(struct __sk_buff *skb, const union flow_key *key, const struct going_up *up)
 {
@@ -216,6 +241,10 @@ GLOBAL int send_record(struct __sk_buff *skb, const union flow_key *key, const s
 	if ((__s64)(READ_ONCE(ring->produced) - READ_ONCE(ring->consumed) + size) > (__s64)READ_ONCE(ring->quota)) {
 		__sync_fetch_and_add(&ring->lost, 1);
 		return ring->quota ? DROP_UPCALL_QUOTA : DROP_NO_FLOW;
+	}
+	if (READ_ONCE(ring->miss_cost) && up->reason == UPCALL_MISS && !up->flow && !in_rate(ring)) {
+		__sync_fetch_and_add(&ring->lost, 1);
+		return DROP_UPCALL_RATE;
 	}
 	if (offload_of(skb, &offload) && up->reason == UPCALL_MISS) {
 		__sync_fetch_and_add(&ring->lost, 1);
