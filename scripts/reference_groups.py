@@ -33,7 +33,7 @@ GROUPS = {
     "upcalls": (
         "Upcalls",
         "Packets that no megaflow takes come up to the program, as those do that a userspace action sends.",
-        "Miss Answer UpcallReason Offload UpcallStats",
+        "Miss Answer UpcallReason Offload UpcallStats Workers",
     ),
     "policies": (
         "Policies",
@@ -83,7 +83,7 @@ GROUPS = {
         "Every way in which vswitch says no. The message names the thing, the value and the bound, in one sentence.",
         """
         VswitchError ConfigError TextError OverlapError LimitError NotFoundError ExistsError BusyError TableFullError
-        UnexpectedUpcallError MachineError PrivilegeError KernelError LoadError
+        UnexpectedUpcallError PolicyTimeoutError MachineError PrivilegeError KernelError LoadError
         """,
     ),
     "testing": (

@@ -66,6 +66,7 @@ __all__ = [
     "Packet",
     "Policy",
     "PolicyAnswer",
+    "PolicyTimeoutError",
     "PopMpls",
     "PopVlan",
     "Port",

@@ -340,3 +340,17 @@ def test_tunnel_fields_go_out_with_the_packet(dp: Datapath) -> None:
     assert dict(second.tunnel) == {"tun_id": 5, "tun_dst": 0xC0000201, "tun_ttl": 3, "tun_flags": 4}
     assert "tun_dst" not in dict(third.tunnel)
     assert dict(third.tunnel)["tun_id"] == 5
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_packets_are_sent_on_when_the_table_is_full(workers: int | None) -> None:
+    """By what was answered; others like them come up again."""
+    with Datapath.simulate(ports=2, max_flows=2) as dp:
+        dp.on_miss(lambda miss: (Match(in_port=miss.port, udp_src=miss.key.udp_src), Output(2)))
+        for source in (1, 2, 3, 3, 1, 4):
+            dp.receive(udp(source), 1)
+        dp.run(workers=workers)
+        assert len(dp.sent()) == 6
+        stats = dp.upcall_stats
+        assert (len(dp.flows), stats.installed, stats.released, stats.dropped) == (2, 2, 6, 0)
+        assert stats.failed == 3

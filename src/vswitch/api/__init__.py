@@ -4,6 +4,7 @@ from vswitch.api.datapath import Datapath, DatapathStats, UnexpectedUpcallError
 from vswitch.api.flows import Flows, Transaction
 from vswitch.api.meters import MeterInfo, Meters
 from vswitch.api.ports import Ports
+from vswitch.api.watchdog import PolicyTimeoutError
 from vswitch.datapath.ebpf.state import Options
 from vswitch.upcalls.miss import Answer, Miss
 from vswitch.upcalls.queue import Workers
@@ -18,6 +19,7 @@ __all__ = [
     "Meters",
     "Miss",
     "Options",
+    "PolicyTimeoutError",
     "Ports",
     "Transaction",
     "UnexpectedUpcallError",

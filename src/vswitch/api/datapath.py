@@ -372,14 +372,17 @@ class Datapath:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
         return self._loop.start()
 
-    def policy(self, function: Policy, *, priority: int = 0) -> Policy:
+    def policy(self, function: Policy, *, priority: int = 0, limit_s: float = 1.0) -> Policy:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
-        given. ConfigError: there is one already."""
+        given. One that takes longer than `limit_s` for a packet gets a PolicyTimeoutError, as soon as it does something
+        in Python: its packet is dropped and counted as failed. ConfigError: there is one already."""
+        if not isinstance(limit_s, int | float) or not 0 < limit_s <= 3600:
+            raise ConfigError(f"limit_s {limit_s!r} of a policy is outside 0..3600, 0 excluded")
         if self._loop.policy is not None:
             raise ConfigError(f"datapath {self.name} has a policy already, {self._loop.policy.policy.policy!r}")
         self._backend.need_control("a policy")
-        self._loop.policy = PolicyAtWork(function, self.flows, priority, self.time, self._reply)
+        self._loop.policy = PolicyAtWork(function, self.flows, priority, self.time, self._reply, limit_s)
         return function
 
     def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator
 
 from vswitch.api.flows import Flows
+from vswitch.api.watchdog import Watchdog
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.policy.run import Policy, Run, Source, Stages, changes
@@ -57,8 +58,10 @@ class PolicyAtWork:
         priority: int,
         now_s: Callable[[], float],
         send: Callable[[bytes, int], None],
+        limit_s: float,
     ) -> None:
         self.policy = Stages(policy)
+        self._watchdog = Watchdog(limit_s)
         self._send = send
         self.priority = priority
         self._flows = flows
@@ -76,16 +79,20 @@ class PolicyAtWork:
     def close(self) -> None:
         """Whatever changes now, changes no megaflow."""
         self.forget(None)
+        self._watchdog.end()
         os.close(self.waker)
 
     def begin(self, upcalls: Upcalls) -> None:
         """This thread takes upcalls from now on."""
         self.upcalls = upcalls
+        self.policy.call = self._watchdog.call
+        self._watchdog.begin()
         self._thread, self._looping = threading.get_ident(), True
         self.withdraw_changed()
 
     def end(self) -> None:
         """The loop has ended."""
+        self._watchdog.end()
         self.withdraw_changed()
         self._thread, self._looping = self._home, False
         self._settle_late()

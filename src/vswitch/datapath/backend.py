@@ -162,7 +162,7 @@ class PortStore(Protocol):
         ...
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int, /) -> None:
-        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        """Let a miss of each port come up every `cost_ns`, as many at once as `burst_ns` is worth; 0: any number."""
         ...
 
     def slot_of(self, number: int) -> int | None:

@@ -126,11 +126,17 @@ FIRST_STAGE, MAX_STAGES = 0x50000000, 256
 """Recirculation ids of what policies go on with: from here on, at most so many."""
 
 
+def _call(policy: Callable[[Packet], Any], packet: Packet) -> Any:
+    return policy(packet)
+
+
 class Stages:
     """A policy, and the policies that it goes on with; which one a packet is for, its recirculation id says."""
 
     def __init__(self, policy: Callable[[Packet], Any]) -> None:
         self.policy = policy
+        self.call: Callable[[Callable[[Packet], Any], Packet], Any] = _call
+        """How the one that a packet is for is called."""
         self._ids: dict[Callable[[Packet], Any], int] = {}
         self._policies: dict[int, Callable[[Packet], Any]] = {}
 
@@ -138,7 +144,7 @@ class Stages:
         """Ask the one that the packet is for."""
         # hot: once per upcall
         recirc_id = packet._trace.bits(_RECIRC_ID, _RECIRC_ID.max)
-        return (self._policies.get(recirc_id, self.policy) if recirc_id else self.policy)(packet)
+        return self.call(self._policies.get(recirc_id, self.policy) if recirc_id else self.policy, packet)
 
     def id_of(self, policy: Callable[[Packet], Any]) -> int:
         """By which packets are for this one. ConfigError: too many."""

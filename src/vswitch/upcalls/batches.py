@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from sys import getrefcount
 from time import monotonic_ns
 
-from vswitch.base.errors import ExistsError, OverlapError
+from vswitch.base.errors import ExistsError, OverlapError, TableFullError
 from vswitch.datapath.backend import Backend, Look
 from vswitch.datapath.ebpf.layout import PORT_RING, UpcallOffset
 from vswitch.fields import SLOTS
@@ -442,13 +442,14 @@ class Upcalls:
                 miss._send, miss.rule = miss.rule.actions, None
 
     def _refuse(self, miss: Miss, rule: Rule, problem: Exception) -> None:
-        """The rule cannot be installed. If a policy has made it, what becomes of the packet is known all the same,
-        although others like it will come up again."""
+        """The rule cannot be installed. If a policy has made it, or it is only that the table is full, what becomes of
+        the packet is known all the same, although others like it will come up again."""
         if not isinstance(problem, ExistsError):
             self._recent.refuse(rule.match)
             self._shaken = True
             self.on_refusal(rule)
-        if self.make_way is not None and miss.reason is UpcallReason.MISS:
+        by_policy = self.make_way is not None and miss.reason is UpcallReason.MISS
+        if by_policy or isinstance(problem, TableFullError):
             miss._send = rule.actions
         miss.rule = None
         miss.dropped = Drop.FAILED

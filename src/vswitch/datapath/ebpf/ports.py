@@ -395,7 +395,7 @@ class PortTable:
             self._rings[at + _QUOTA] = quota
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
-        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        """Let a miss of each port come up every `cost_ns`, as many at once as `burst_ns` is worth; 0: any number."""
         self._miss_rate = (cost_ns, burst_ns)
         for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
             self._write_rate(at)

@@ -126,7 +126,7 @@ class SimulatedPorts:
             self.shares[at + _QUOTA] = quota
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
-        """Let a miss of each port come up every `cost_ns`, and as many at once as `burst_ns` is worth; 0: any number."""
+        """Let a miss of each port come up every `cost_ns`, as many at once as `burst_ns` is worth; 0: any number."""
         self._miss_cost_ns, self._miss_burst_ns = cost_ns, burst_ns
 
     def in_rate(self, number: int, now_ns: int) -> bool:

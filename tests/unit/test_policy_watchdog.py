@@ -1,0 +1,100 @@
+"""Policies that do not come to an end are interrupted, and nothing else is."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from vswitch import ConfigError, Datapath, Packet, PolicyAnswer, PolicyTimeoutError, Table, output
+from vswitch.api.watchdog import Watchdog
+from vswitch.policy.state import changing
+from vswitch.testing import send
+
+
+def udp(port: int) -> bytes:
+    return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="10.0.0.1") / UDP(dport=port))
+
+
+def test_a_policy_that_does_not_end_is_interrupted(caplog: pytest.LogCaptureFixture) -> None:
+    """It costs its packet; the others go on, and state is as it should be."""
+    table: Table = Table()
+
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.udp_dst == 1:
+            while True:
+                table["rounds"] = table.get("rounds", 0) + 1
+        if packet.udp_dst == 2:
+            with contextlib.suppress(Exception):
+                while True:
+                    pass
+        return output(2)
+
+    with Datapath.simulate(ports=2) as dp:
+        dp.policy(policy, limit_s=0.05)
+        outcomes = [send(dp, udp(port)) for port in (1, 2, 3, 1, 3)]
+        assert [outcome.failed for outcome in outcomes] == [1, 0, 0, 1, 0]
+        assert [outcome.ports for outcome in outcomes] == [[], [2], [2], [], [2]]
+        assert dp.upcall_stats.drops == {"failed": 2}
+        assert table["rounds"] > 2
+        assert changing.depth == 0
+    assert "PolicyTimeoutError: the policy took longer than its limit" in caplog.text
+
+
+def test_an_interruption_that_comes_too_late_is_taken_back() -> None:
+    """A policy that ends just when its time is over: whatever happens, nothing is raised outside of it."""
+    watchdog = Watchdog(0.002)
+    watchdog.begin()
+    interrupted = ended = 0
+    deadline = time.monotonic() + 1.5
+
+    def last(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        return True
+
+    try:
+        with changing:
+            for number in range(100000):
+                if time.monotonic() > deadline:
+                    break
+                try:
+                    ended += watchdog.call(last, 0.0015 + number % 32 / 20000)
+                except PolicyTimeoutError:
+                    interrupted += 1
+                assert not watchdog._firing
+    finally:
+        watchdog.end()
+    assert interrupted
+    assert ended
+
+
+def test_a_change_of_state_is_not_interrupted() -> None:
+    watchdog = Watchdog(0.01)
+    watchdog.begin()
+    done = []
+
+    def policy(_packet: object) -> None:
+        with changing:
+            until = time.monotonic() + 0.1
+            while time.monotonic() < until:
+                pass
+            done.append("change")
+        while True:
+            pass
+
+    try:
+        with changing, pytest.raises(PolicyTimeoutError):
+            watchdog.call(policy, None)
+    finally:
+        watchdog.end()
+    assert done == ["change"]
+
+
+def test_limits_that_cannot_be() -> None:
+    with Datapath.simulate() as dp, pytest.raises(ConfigError, match="limit_s 0 of a policy"):
+        dp.policy(lambda _packet: output(1), limit_s=0)
