@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from vswitch import ConfigError, Datapath, Packet, PolicyAnswer, PolicyTimeoutError, Table, output
-from vswitch.api.watchdog import Watchdog
+from vswitch.api.watchdog import Watchdog, _depth
 from vswitch.policy.state import changing
 from vswitch.testing import send
 
@@ -40,7 +41,7 @@ def test_a_policy_that_does_not_end_is_interrupted(caplog: pytest.LogCaptureFixt
         assert [outcome.ports for outcome in outcomes] == [[], [2], [2], [], [2]]
         assert dp.upcall_stats.drops == {"failed": 2}
         assert table["rounds"] > 2
-        assert changing.depth == 0
+        assert _depth() == 0
     assert "PolicyTimeoutError: the policy took longer than its limit" in caplog.text
 
 
@@ -98,3 +99,15 @@ def test_a_change_of_state_is_not_interrupted() -> None:
 def test_limits_that_cannot_be() -> None:
     with Datapath.simulate() as dp, pytest.raises(ConfigError, match="limit_s 0 of a policy"):
         dp.policy(lambda _packet: output(1), limit_s=0)
+
+
+def test_other_threads_see_how_often_the_lock_is_held() -> None:
+    seen = []
+    for depth in range(4):
+        with contextlib.ExitStack() as stack:
+            for _ in range(depth):
+                stack.enter_context(changing)
+            looker = threading.Thread(target=lambda: seen.append(_depth()))
+            looker.start()
+            looker.join()
+    assert seen == [0, 1, 2, 3]

@@ -2,8 +2,9 @@
 
 Python delivers such an exception where a thread may be interrupted: between two bytecodes, at calls and loops. It must
 not fall into our own code, nor into a change of state, which would be left half done. So a second thread sends it only
-while a policy runs and changes nothing (`changing.depth`), and what was sent too late is taken back before the run is
-left. A policy that waits in C code (a sleep, a socket) is not interrupted before that returns.
+while a policy runs and changes nothing (it holds the lock `changing` once, not twice), and what was sent too late is
+taken back before the run is left. A policy that waits in C code (a sleep, a socket) is not interrupted before that
+returns.
 
 Invariant: when `call` is left, nothing is on its way.
 """
@@ -11,6 +12,7 @@ Invariant: when `call` is left, nothing is on its way.
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Callable
 from time import monotonic_ns
@@ -36,6 +38,12 @@ class PolicyTimeoutError(VswitchError):
 
     def __str__(self) -> str:
         return "the policy took longer than its limit to decide about one packet"
+
+
+def _depth() -> int:
+    """How often the thread that holds `changing` has taken it. Its text is what tells other threads."""
+    count = re.search(r"count=(\d+)", repr(changing))
+    return int(count[1]) if count else 0
 
 
 class Watchdog:
@@ -86,7 +94,7 @@ class Watchdog:
         """False: try again soon."""
         with self._lock:
             self._firing = True
-            if self._since_ns == since_ns and changing.depth == 1:
+            if self._since_ns == since_ns and _depth() == 1:
                 _raise_in(self._thread, PolicyTimeoutError)
                 return True
             return self._since_ns != since_ns

@@ -23,34 +23,7 @@ from vswitch.policy.run import Waiting, changes, current_run
 
 __all__ = ["LockedMapping", "Table", "changing", "frozen", "tell"]
 
-
-class _Changing:
-    """A lock that a thread may take again. `depth`: how often its thread has. What it takes again is counted before it
-    is taken, and until it is given back: at depth 1 it is nowhere in between."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self.depth = 0
-
-    def __enter__(self) -> None:
-        # hot: several times per upcall
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            self.depth += 1
-            self._lock.acquire()
-        else:
-            self._lock.acquire()
-            self.depth = 1
-
-    def __exit__(self, *_problem: object) -> None:
-        if self.depth > 1:
-            self._lock.release()
-            self.depth -= 1
-        else:
-            self.depth = 0
-            self._lock.release()
-
-
-changing = _Changing()
+changing = threading.RLock()
 """Held by who changes state that policies read, and by who runs a policy."""
 
 
