@@ -151,7 +151,7 @@ def test_what_is_left_to_the_card_goes_up_with_it(rig: Rig) -> None:
 def test_a_lost_upcall_of_the_action_is_counted_and_the_packet_goes_on(rig: Rig) -> None:
     count = 20
     frames = [FRAMES["long"] + bytes([number]) for number in range(count)]
-    lost = rig.dp.ports.stats(1).lost
+    lost, before = rig.dp.ports.stats(1).lost, rig.dp.stats()
     actions: list[Action] = [*[Userspace()] * 10, Output(2)]
     with rig.dropping() as dropped:
         assert rig.through(frames, actions) == frames
@@ -159,3 +159,6 @@ def test_a_lost_upcall_of_the_action_is_counted_and_the_packet_goes_on(rig: Rig)
     assert 0 < came < 10 * count
     assert dropped == {"upcall_quota": 10 * count - came}
     assert rig.dp.ports.stats(1).lost - lost == 10 * count - came
+    after = rig.dp.stats()
+    assert (after.upcalls - before.upcalls, after.lost - before.lost) == (came, 10 * count - came)
+    assert rig.dp.upcall_stats.arrived == after.upcalls

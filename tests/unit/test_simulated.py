@@ -184,8 +184,13 @@ def test_userspace_actions_come_up_with_their_data(dp: Datapath) -> None:
     dp.start_upcalls()
     dp.flows.add(Match(), (Userspace(b"why"), Output(2)))
     assert [sent.port for sent in dp.receive(udp())] == [2]
+    assert (dp.stats().missed, dp.stats().upcalls, dp.upcall_stats.waiting) == (0, 1, 1)
     (miss,) = dp.misses()
     assert (miss.reason.name, miss.userdata, miss.packet) == ("ACTION", b"why", udp())
+    dp.flows.flush()
+    dp.receive(udp())
+    stats = dp.upcall_stats
+    assert (stats.arrived, stats.dropped, stats.waiting) == (2, 1, 1)
 
 
 def test_execute_and_strict(dp: Datapath) -> None:

@@ -134,10 +134,7 @@ class Forwarder:
             return
         failed = self._send_up(packet, UpcallReason.MISS, 0, b"")
         if failed:
-            self.lost += 1
             self._drop(packet, failed)
-        else:
-            self.upcalls += 1
 
     def _drop(self, packet: SimulatedPacket, reason: str) -> None:
         self._ports.tally(packet.in_port).drops[reason] += 1
@@ -145,7 +142,15 @@ class Forwarder:
     # ---- up
 
     def _send_up(self, packet: SimulatedPacket, reason: UpcallReason, longest: int, userdata: bytes) -> str:
-        """Why it did not get there, or nothing."""
+        """And count that. Why it did not get there, or nothing."""
+        failed = self._write_up(packet, reason, longest, userdata)
+        if failed:
+            self.lost += 1
+        else:
+            self.upcalls += 1
+        return failed
+
+    def _write_up(self, packet: SimulatedPacket, reason: UpcallReason, longest: int, userdata: bytes) -> str:
         captured = min(len(packet.frame), longest or len(packet.frame))
         size = room_for(captured)
         tally = self._ports.tally(packet.in_port)

@@ -268,12 +268,12 @@ GLOBAL int send_record(struct __sk_buff *skb, const union flow_key *key, const s
 }
 
 /*
- * Sends the packet up: a miss, or, if `userspace` is not 0, by the op of that number. Returns as send_record().
+ * What send_up() does beside counting.
  *
  * A tag beside the packet is put into it for the copy, by pushing another in front; afterwards popping that
  * one brings the first back to where it was.
  */
-GLOBAL int send_up(struct __sk_buff *skb, __u32 userspace, __u32 max_length)
+GLOBAL int send_packet_up(struct __sk_buff *skb, __u32 userspace, __u32 max_length)
 {
 	union flow_key key = {};
 	__u32 state = skb->cb[CB_STATE];
@@ -300,5 +300,21 @@ GLOBAL int send_up(struct __sk_buff *skb, __u32 userspace, __u32 max_length)
 	failed = send_record(skb, &key, &up);
 	if (tagged)
 		bpf_skb_vlan_pop(skb);
+	return failed;
+}
+
+/*
+ * Sends the packet up, and counts that: a miss, or, if `userspace` is not 0, by the op of that number. Returns as
+ * send_record().
+ */
+INLINE int send_up(struct __sk_buff *skb, __u32 userspace, __u32 max_length)
+{
+	int failed = send_packet_up(skb, userspace, max_length);
+	struct counters *c = datapath_counters();
+
+	if (c && failed < 0)
+		add(&c->upcalls, 1);
+	else if (c)
+		add(&c->lost, 1);
 	return failed;
 }

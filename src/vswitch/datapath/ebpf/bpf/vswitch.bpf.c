@@ -160,14 +160,7 @@ int vs_upcall(struct __sk_buff *skb)
 		if (flow)
 			__sync_fetch_and_add(&flow->gate, -1);
 	}
-	if (failed < 0) {
-		if (c)
-			add(&c->upcalls, 1);
-		return TC_ACT_SHOT;
-	}
-	if (c)
-		add(&c->lost, 1);
-	return count_drop(STATE_PORT(state), failed);
+	return failed < 0 ? TC_ACT_SHOT : count_drop(STATE_PORT(state), failed);
 }
 
 SEC("tc")
