@@ -39,7 +39,7 @@ def _sizes() -> tuple[Argument, ...]:
 
     from vswitch.datapath.ebpf.state import Options
 
-    meanings = dict(re.findall(r"(\w+): (.+?)\.(?:\s|$)", " ".join((Options.__doc__ or "").split())))
+    meanings = dict(re.findall(r"`(\w+)`: (.+?)\.(?:\s|$)", " ".join((Options.__doc__ or "").split())))
     return tuple(
         argument(
             f"--{each.name.replace('_', '-')}", type=int, metavar="N",
