@@ -8,6 +8,9 @@ from enum import Enum
 
 __all__ = ["DROP_REASONS", "Port", "PortChange", "PortEvent", "PortKind", "PortStats"]
 
+_SMALLEST_UPCALL = 448
+"""Bytes that a packet takes of the ring if it is no longer than 128: no record is smaller."""
+
 
 class PortKind(Enum):
     """What stands behind a port."""
@@ -58,7 +61,11 @@ class PortStats:
     `tx_packets` have been handed to the device; what becomes of them it counts itself. From its counters (those of
     `ip -s link`, which begin when the device is made, and are 0 while it is away) come `rx_errors`, `tx_dropped`
     (packets that it did not take: its queue is full, or it is down, which Linux 6.1 does not count) and, added to the
-    copies that could not be sent, `tx_errors`. Of an internal port it is the end in the switch that counts."""
+    copies that could not be sent, `tx_errors`. Of an internal port it is the end in the switch that counts.
+
+    `upcall_bytes`: bytes of the ring that packets of the port take now, which came up and are neither released nor
+    dropped yet; a small packet takes 448. `upcall_quota_bytes`: bytes that they may take at most; 0: nobody reads
+    upcalls. (If a reader was killed, it stays until another process takes control of the datapath.)"""
 
     rx_packets: int = 0
     rx_bytes: int = 0
@@ -70,6 +77,15 @@ class PortStats:
     lost: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
     tx_dropped: int = 0
+    upcall_bytes: int = 0
+    upcall_quota_bytes: int = 0
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the port has used up its share of the ring, so that the kernel drops what is to come up (and counts
+        it: `lost`) until some of its packets are released or dropped. False if nobody reads upcalls."""
+        quota = self.upcall_quota_bytes
+        return quota > 0 and self.upcall_bytes + _SMALLEST_UPCALL > quota
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ class Tally:
             self._closed = True
 
     def read(self) -> UpcallStats:
-        """As it is now."""
-        words = self._words
+        """As it is now. Words are read before what the kernel counts: what is settled has arrived."""
+        words = self._words.tolist()  # once, as another process may be counting
         settled = words[_RELEASED] + sum(words[_DROPS : _DROPS + len(Drop)])
         arrived = self._arrived if self._closed else self._backend.counters().upcalls
         return UpcallStats(

@@ -73,7 +73,12 @@ DPCTL = Group(
         _command("list", "datapaths:dump_dps", "names of the datapaths", _JSON, aliases=("dump-dps",), example="list"),
         _command("show", "datapaths", "what a datapath, or each of them, consists of and has counted",
                  argument("dps", metavar="DP", nargs="*", help="the datapath (default: all)"), _STATISTICS, _JSON,
-                 example="show -s dp0"),
+                 example="show -s dp0",
+                 description="Of upcalls, packets that came up, each that arrived is released, dropped or waiting.\n"
+                 "handled: the program was asked about them. joined: it was not, as a rule takes them that was\n"
+                 "installed for another one. failed: times that it raised, or that its answer was refused. waits:\n"
+                 "from arrival to release. A port is held back while its packets that wait have used up its share of\n"
+                 "the buffer."),
         _command("add-if", "ports", "make each IFACE a port", _DP, _PORTS, example="add-if dp0 veth1,port_no=1",
                  description="All of them or, if one cannot be added, none."),
         _command("set-if", "ports", "change ports", _DP, _PORTS, example="set-if dp0 veth1,peer_redirect=true",

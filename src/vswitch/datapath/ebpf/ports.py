@@ -182,7 +182,8 @@ class PortTable:
                 continue
             self._known[entry.port.number] = entry
             self._take_up(entry, device, by_name.get(self._switch_end(entry.port)))
-        self.set_quota(0)
+        for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
+            self._rings[at + _QUOTA] = 0  # what lies in the ring, for nobody, waits for the next reader to drop it
 
     def _take_up(self, entry: _Entry, device: Device | None, namesake: Device | None) -> None:
         """`device`: the one with the ifindex that was the port's; `namesake`: the one with its name."""
@@ -386,12 +387,13 @@ class PortTable:
     # ---- upcalls
 
     def set_quota(self, quota: int) -> None:
-        """Let each port put so many bytes of upcalls into the ring; 0 when nobody reads it. Ports may be using it: what
-        the kernel counts (produced, lost) is not stored to, the rest word by word."""
+        """Let each port put so many bytes of upcalls into the ring; 0 when nobody reads it any more. What it has in the
+        ring is no longer owed. Ports may be using it: what the kernel counts (produced, lost) is not stored to, the
+        rest word by word."""
         self._quota = quota
         for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
-            if quota:  # what an earlier reader left unread is no longer owed
-                self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
+            self._rings[at + _QUOTA] = 0  # so that nothing is added meanwhile
+            self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
             self._rings[at + _QUOTA] = quota
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
@@ -422,7 +424,8 @@ class PortTable:
             sums = [a + b for a, b in zip(sums, PORT_COUNTERS.unpack_from(counters, at), strict=True)]
         rx_packets, rx_bytes, tx_packets, tx_bytes, tx_errors, upcalls = sums[:6]
         drops = {reason: count for reason, count in zip(DROP_REASONS, sums[6:], strict=False) if count}
-        lost = self._rings[entry.slot * _RING_WORDS + _LOST]
+        at = entry.slot * _RING_WORDS
+        produced, consumed, quota, lost = self._rings[at : at + 4]
         rx_errors = tx_dropped = 0
         if entry.port.ifindex is not None and self._is_here:
             with contextlib.suppress(NotFoundError):
@@ -430,8 +433,9 @@ class PortTable:
                 rx_errors, tx_dropped = device.rx_errors, device.tx_dropped
                 tx_errors += device.tx_errors
         return PortStats(
-            rx_packets, rx_bytes, tx_packets, tx_bytes, rx_errors, tx_errors, upcalls, lost, drops, tx_dropped
-        )
+            rx_packets, rx_bytes, tx_packets, tx_bytes, rx_errors, tx_errors, upcalls, lost, drops, tx_dropped,
+            max(produced - consumed, 0), quota,
+        )  # fmt: skip
 
     # ---- events
 

@@ -110,9 +110,11 @@ class SimulatedPorts:
     def stats(self, which: int | str) -> PortStats:
         """What it has counted."""
         tally = self._find(which)
+        at = tally.slot * _WORDS
+        produced, consumed, quota = self.shares[at : at + 3]
         return PortStats(
             tally.rx_packets, tally.rx_bytes, tally.tx_packets, tally.tx_bytes, 0, 0, tally.upcalls, tally.lost,
-            dict(tally.drops),
+            dict(tally.drops), 0, max(produced - consumed, 0), quota,
         )  # fmt: skip
 
     # ---- upcalls
@@ -121,8 +123,7 @@ class SimulatedPorts:
         """Bytes of the ring that each port may fill; 0: nobody reads it."""
         self._quota = quota
         for at in range(0, len(self.shares), _WORDS):
-            if quota:
-                self.shares[at + _CONSUMED] = self.shares[at + _PRODUCED]
+            self.shares[at + _CONSUMED] = self.shares[at + _PRODUCED]
             self.shares[at + _QUOTA] = quota
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
