@@ -106,8 +106,13 @@ class Rig:
 
     def upcalls(self) -> list[Upcall]:
         """What came up and has not been looked at; it is not answered."""
-        misses = self.dp.start_upcalls().misses()
-        return [Upcall(miss.packet, miss.key, miss.reason, miss.userdata, miss.length, miss.port) for miss in misses]
+        reader, found = self.dp.start_upcalls(), list[Upcall]()
+        while batch := [
+            Upcall(miss.packet, miss.key, miss.reason, miss.userdata, miss.length, miss.port)
+            for miss in reader.misses()
+        ]:
+            found += batch
+        return found
 
     @contextmanager
     def dropping(self, port: int = 1) -> Iterator[dict[str, int]]:
