@@ -24,7 +24,7 @@ REACHES = {"web_goes_to_three": False, "learning_switch": True, "firewall": Fals
 
 def test_every_program_is_tried() -> None:
     functions = [re.findall(r"def (\w+)", program) for program in PROGRAMS]
-    assert functions == [*([name] for name in REACHES), ["policy", "frame"]]
+    assert functions == [*([name] for name in REACHES), ["place"], ["policy", "frame"]]
 
 
 def test_the_tutorial_works_step_by_step(name: str, hosts: tuple[Host, Host, Host]) -> None:
@@ -48,8 +48,9 @@ def test_the_tutorial_works_step_by_step(name: str, hosts: tuple[Host, Host, Hos
     assert name not in Datapath.list()
 
 
-def test_the_program_without_a_network_works() -> None:
-    exec(PROGRAMS[-1], {})
+@pytest.mark.parametrize("which", [-2, -1], ids=["workers", "tests"])
+def test_the_programs_without_a_network_work(which: int) -> None:
+    exec(PROGRAMS[which], {})
 
 
 @pytest.mark.parametrize("name_of_policy", REACHES)
