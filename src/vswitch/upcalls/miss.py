@@ -122,27 +122,33 @@ class Miss:
 
     def _install(self, rule: Rule) -> None:
         match = rule.match
-        if not self._size:
-            raise self._too_late()
+        if self._is_settled():
+            return
         if self._key & match.mask != match.value:
             raise ConfigError(f"{match!r} does not take the packet that asked for it, {self.key!r}")
         self.rule = rule
 
     def send(self, actions: Action | Iterable[Action]) -> None:
         """Execute `actions` on this packet alone."""
-        if not self._size:
-            raise self._too_late()
+        if self._is_settled():
+            return
         self._send = check_actions(actions)
         self.dropped = Drop.ANSWER
 
     def drop(self) -> None:
         """Drop this packet alone."""
-        if not self._size:
-            raise self._too_late()
+        if self._is_settled():
+            return
         self.dropped = Drop.ANSWER
 
-    def _too_late(self) -> ConfigError:
-        return ConfigError(f"too late to answer {self!r}: the batch that it came with is through, or another process's")
+    def _is_settled(self) -> bool:
+        """Whether it waited for a worker, and the rule of another has released it meanwhile: no answer is needed.
+        ConfigError: it is too late for one."""
+        if self._size:
+            return False
+        if self.held and self.covered:
+            return True
+        raise ConfigError(f"too late to answer {self!r}: the batch that it came with is through, or another process's")
 
     @property
     def answered(self) -> bool:
