@@ -65,6 +65,7 @@ class Loop:
         self._poll = select.poll()
         self._stopped = False
         self._looping = False
+        self._draining = False  # no packet is taken any more, workers are waited for
         self._next_expiry_ns = 0
 
     @property
@@ -134,9 +135,7 @@ class Loop:
         if self.policy is not None:
             upcalls.make_way = self.policy.make_way
             self.policy.begin(upcalls)
-        self._poll = select.poll()  # select() knows no descriptor above 1023
-        for descriptor in self._descriptors(upcalls):
-            self._poll.register(descriptor, select.POLLIN)
+        self._listen(upcalls)
         return upcalls
 
     async def _begin_async(self) -> Upcalls:
@@ -151,7 +150,7 @@ class Loop:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-        self._stopped = self._looping = False
+        self._stopped = self._looping = self._draining = False
         self._calls.end()
         if self.policy is not None:
             self.policy.end()
@@ -191,10 +190,12 @@ class Loop:
         settings = Workers(workers) if isinstance(workers, int) else workers
         runner = AtOnce(self.handler) if self._backend.simulated else Threads(settings.count, self.handler)
         pool = self._begin_pool(upcalls, settings, runner)
-        if pool.fileno() >= 0:
-            self._poll.register(pool.fileno(), select.POLLIN)
+        self._listen(upcalls)
         while self._goes_on(upcalls) and self._wait(upcalls, deadline_ns):
             pool.turn(_refuse if strict else None)
+        self._draining = True
+        if self.upcalls is upcalls:
+            self._listen(upcalls)
         while self.upcalls is upcalls and pool.busy:
             self._wait(upcalls, None)
             pool.settle()
@@ -229,6 +230,7 @@ class Loop:
         pool = self._begin_pool(upcalls, settings, Tasks(settings.count, handler))
         while self._goes_on(upcalls) and await self._async_wait(upcalls):
             pool.turn(_refuse if strict else None)
+        self._draining = True
         while self.upcalls is upcalls and pool.busy:
             await self._async_wait(upcalls)
             pool.settle()
@@ -263,11 +265,16 @@ class Loop:
     def _deadline_ns(self, timeout_s: float | None) -> int | None:
         return None if timeout_s is None else self._backend.now_ns() + round(timeout_s * 1e9)
 
+    def _listen(self, upcalls: Upcalls) -> None:
+        self._poll = select.poll()  # select() knows no descriptor above 1023
+        for descriptor in self._descriptors(upcalls):
+            self._poll.register(descriptor, select.POLLIN)
+
     def _descriptors(self, upcalls: Upcalls) -> list[int]:
         """Readable when there is something to do; of a simulated datapath those from which other threads wake it."""
         listed = [self._calls.fd]
         if not self._backend.simulated:
-            listed += [upcalls.fileno(), self._ports.fileno()]
+            listed += [self._ports.fileno()] if self._draining else [upcalls.fileno(), self._ports.fileno()]
         if self.policy is not None:
             listed.append(self.policy.waker)
         if self._pool is not None and self._pool.fileno() >= 0:
@@ -311,7 +318,7 @@ class Loop:
 
     def _patience_s(self, upcalls: Upcalls, now_ns: int, deadline_ns: int | None) -> float:
         """How long to wait at most."""
-        if upcalls.busy or self._ports.has_events:
+        if (upcalls.busy and not self._draining) or self._ports.has_events:
             return 0.0
         wake_ns = None if self._pool is None else self._pool.wake_ns
         until_ns = min(at_ns for at_ns in (self._next_expiry_ns, deadline_ns, wake_ns) if at_ns is not None)

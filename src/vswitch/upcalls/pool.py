@@ -79,10 +79,12 @@ class Pool:
 
     def settle(self) -> None:
         """Carry out what was answered, and give up what takes too long."""
+        if self._closed:
+            return
         answered: list[tuple[Flow, Miss | None]] = []
         for job in self._runner.finished():
             flow = job.flow
-            if flow.ticket != job.ticket or self._closed:
+            if flow.ticket != job.ticket:
                 continue
             del self._jobs[flow]
             asked = self._queue.finish(flow, self._now_ns())
