@@ -5,10 +5,12 @@ Invariant: chance is an argument; the same seed makes the same frames.
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
@@ -31,7 +33,7 @@ from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
-from tests.lab import VNET_HEADER
+from tests.lab import VNET_HEADER, VNET_NEEDS_CHECKSUM
 from vswitch import Key
 from vswitch.fields.registry import ICMP as ICMP_NUMBER
 from vswitch.fields.registry import IPV4 as IPV4_TYPE
@@ -42,7 +44,7 @@ from vswitch.packet.checksum import crc32c, internet_checksum
 from vswitch.packet.code_points import AUTHENTICATION, FRAGMENT, ROUTING
 from vswitch.packet.parse import headers, parse
 
-__all__ = ["PLACES", "left_to_the_card", "random_packet", "rewritten", "wrong_checksums"]
+__all__ = ["PLACES", "Unfinished", "left_to_the_card", "random_packet", "rewritten", "unfinished", "wrong_checksums"]
 
 
 def _mac(chance: Random) -> str:
@@ -209,6 +211,29 @@ def random_packet(chance: Random) -> Packet:
     if network is _other:
         packet.lastlayer().type = chance.choice((0x0600, 0x88CC, 0x9000, 0xFFFF))
     return packet / inside
+
+
+class Unfinished(NamedTuple):
+    """A frame as a host hands it to a card, and what the card is to do."""
+
+    frame: bytes
+    header: bytes
+
+
+def unfinished(packet: Packet, segment: int) -> Unfinished:
+    """The checksum is that of the pseudo header alone; `segment`: bytes of payload in each frame on the wire, or 0."""
+    layer, offset = (TCP, 16) if TCP in packet else (UDP, 6)
+    frame = bytearray(bytes(packet))
+    l4 = bytes(Ether(bytes(packet))[layer])
+    start = len(frame) - len(l4)
+    ip = packet[IPv6] if IPv6 in packet else packet[IP]
+    family = socket.AF_INET6 if IPv6 in packet else socket.AF_INET
+    addresses = socket.inet_pton(family, ip.src) + socket.inet_pton(family, ip.dst)
+    pseudo = addresses + len(l4).to_bytes(4, "big") + (6 if layer is TCP else 17).to_bytes(4, "big")
+    struct.pack_into("!H", frame, start + offset, 0xFFFF ^ internet_checksum(pseudo))
+    kind = 0 if not segment else 4 if IPv6 in packet else 1
+    length = start + 20 if segment else 0
+    return Unfinished(bytes(frame), VNET_HEADER.pack(VNET_NEEDS_CHECKSUM, kind, length, segment, start, offset))
 
 
 def left_to_the_card(header: bytes) -> tuple[int, int, int, int, int]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from tests.frames import left_to_the_card, rewritten
+from tests.frames import left_to_the_card, rewritten, unfinished
 from tests.lab import VNET_HEADER, VNET_NEEDS_CHECKSUM, Host, Lab
 from tests.rig import Rig
 from vswitch import Datapath, DecTtl, Match, Output, PopVlan, PushVlan, SetField
@@ -52,29 +51,6 @@ SETS: list[tuple[str, Any]] = [
     ("eth_dst", "02:00:00:00:00:99"),
     ("vlan_vid", 77),
 ]
-
-
-class Unfinished(NamedTuple):
-    """A frame as a host hands it to a card, and what the card is to do."""
-
-    frame: bytes
-    header: bytes
-
-
-def unfinished(packet: Packet, segment: int) -> Unfinished:
-    """The checksum is that of the pseudo header alone; `segment`: bytes of payload in each frame on the wire, or 0."""
-    layer, offset = (TCP, 16) if TCP in packet else (UDP, 6)
-    frame = bytearray(bytes(packet))
-    l4 = bytes(Ether(bytes(packet))[layer])
-    start = len(frame) - len(l4)
-    ip = packet[IPv6] if IPv6 in packet else packet[IP]
-    family = socket.AF_INET6 if IPv6 in packet else socket.AF_INET
-    addresses = socket.inet_pton(family, ip.src) + socket.inet_pton(family, ip.dst)
-    pseudo = addresses + len(l4).to_bytes(4, "big") + (6 if layer is TCP else 17).to_bytes(4, "big")
-    struct.pack_into("!H", frame, start + offset, 0xFFFF ^ internet_checksum(pseudo))
-    kind = 0 if not segment else 4 if IPv6 in packet else 1
-    length = start + 20 if segment else 0
-    return Unfinished(bytes(frame), VNET_HEADER.pack(VNET_NEEDS_CHECKSUM, kind, length, segment, start, offset))
 
 
 def finished(frame: bytes, header: bytes) -> bytes:
