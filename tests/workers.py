@@ -139,7 +139,8 @@ def at_work(dp: Datapath, hands: Hands, workers: Workers | int, kind: str) -> It
         yield thread
     finally:
         hands.open()
-        dp.stop()
+        if thread.is_alive():
+            dp.stop()
         thread.join(10 * patience())
         assert not thread.is_alive(), "the loop ends"
     assert not problems
