@@ -260,6 +260,26 @@ def test_stop_waits_for_what_is_at_work_and_drops_what_waits(
     assert owed(dp, 1) == 0
 
 
+def test_gates_stay_closed_while_a_loop_waits_for_its_workers_to_end(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """For longer than they are trusted when nobody is heard of; the next loop sends on what came to them."""
+    hands = Hands(forward, blocks=lambda miss: miss.key.udp_src == 1002 or not dp._loop._draining)
+    with hosts[1].capturing(is_udp) as captured:
+        with at_work(dp, hands, 2, "threads") as loop:
+            for flow in (1, 2):
+                send(hosts[0], flow, 0)
+            wait_until(lambda: len(hands.at) == 2, "two are at work")
+            dp.stop()
+            wait_until(lambda: dp.upcall_stats.installed == 1, "the rule of one")
+            send(hosts[0], 1, 1)
+            time.sleep(0.7)
+            send(hosts[0], 1, 2)
+            hands.open()
+            loop.join(10 * patience())
+        with at_work(dp, Hands(forward), 2, "threads"):
+            captured.wait_for(4)
+    assert numbers_by_flow(captured) == {1: [0, 1, 2], 2: [0]}
+
+
 def test_the_end_of_its_time_is_like_stop(dp: Datapath, hosts: tuple[Host, Host]) -> None:
     """What is at work then may take until its limit."""
     hands = Hands(install, blocks=lambda _: True)
@@ -344,6 +364,66 @@ def test_ctrl_c_while_workers_are_busy(dp: Datapath, hosts: tuple[Host, Host], k
         send(hosts[0], 1, range(3))
         captured.wait_for(3)
     assert numbers_by_flow(captured) == {1: [0, 1, 2]}
+
+
+def test_a_task_that_serves_may_be_cancelled(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+    """With it those that are at packets, and none is left."""
+    hands = Hands(forward, blocks=lambda _: True)
+
+    async def main() -> None:
+        serving = asyncio.create_task(dp.serve(hands.in_task, workers=2))
+        while dp.upcall_stats.waiting < 12 or len(hands.at) < 2:
+            await asyncio.sleep(0.005)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    dp.start_upcalls()
+    for flow in range(4):
+        send(hosts[0], flow, range(3))
+    asyncio.run(main())
+    assert [type(problem) for problem in hands.problems] == [asyncio.CancelledError] * 2
+    assert (dp.upcall_stats.drops, dp.upcall_stats.failed) == ({"closed": 12}, 0)
+    assert owed(dp, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("threads", SystemExit), ("threads", asyncio.CancelledError), ("tasks", asyncio.CancelledError)],
+)
+def test_what_is_raised_to_end_a_worker_costs_its_packet_and_not_the_worker(
+    dp: Datapath, hosts: tuple[Host, Host], kind: str, problem: type[BaseException]
+) -> None:
+    def answer(miss: Miss) -> Answer:
+        if miss.key.udp_src == 1001:
+            raise problem
+        return forward(miss)
+
+    hands = Hands(answer)
+    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 1, kind):
+        for number in range(3):
+            send(hosts[0], 1, number)
+        wait_until(lambda: dp.upcall_stats.drops == {"failed": 3}, "they are dropped")
+        send(hosts[0], 2, 0)
+        captured.wait_for(1)
+    assert numbers_by_flow(captured) == {2: [0]}
+
+
+@each_kind
+def test_a_loop_within_a_handler_of_a_worker_is_refused(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+    def answer(miss: Miss) -> Answer:
+        with pytest.raises(ConfigError, match="at a packet of a batch already"):
+            dp.call(lambda: dp.run(workers=1, timeout_s=1))
+        return forward(miss)
+
+    with hosts[1].capturing(is_udp) as captured, at_work(dp, Hands(answer), 2, kind):
+        send(hosts[0], 1, range(3))
+        captured.wait_for(3)
+    assert numbers_by_flow(captured) == {1: [0, 1, 2]}
+    assert dp.upcall_stats.failed == 0
 
 
 def test_strict_mode_with_workers(dp: Datapath, hosts: tuple[Host, Host]) -> None:

@@ -94,6 +94,8 @@ class Pool:
                 answered.append((flow, asked))
         if answered:
             self._carry_out(answered)
+        else:
+            self._upcalls.install([])  # gates stay closed only as long as they are told that somebody is there
         for flow, _, reason in self._queue.overdue(self._now_ns()):
             if reason is Drop.LATE:
                 self._runner.give_up(self._jobs.pop(flow))
