@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import sys
 import time
 
 import pytest
@@ -11,7 +11,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from vswitch import ConfigError, Datapath, Packet, PolicyAnswer, PolicyTimeoutError, Table, output
-from vswitch.api.watchdog import Watchdog, _depth
+from vswitch.api.watchdog import Watchdog
 from vswitch.policy.state import changing
 from vswitch.testing import send
 
@@ -41,7 +41,7 @@ def test_a_policy_that_does_not_end_is_interrupted(caplog: pytest.LogCaptureFixt
         assert [outcome.ports for outcome in outcomes] == [[], [2], [2], [], [2]]
         assert dp.upcall_stats.drops == {"failed": 2}
         assert table["rounds"] > 2
-        assert _depth() == 0
+        assert "count=0 " in repr(changing)
     assert "PolicyTimeoutError: the policy took longer than its limit" in caplog.text
 
 
@@ -101,13 +101,46 @@ def test_limits_that_cannot_be() -> None:
         dp.policy(lambda _packet: output(1), limit_s=0)
 
 
-def test_other_threads_see_how_often_the_lock_is_held() -> None:
-    seen = []
-    for depth in range(4):
-        with contextlib.ExitStack() as stack:
-            for _ in range(depth):
-                stack.enter_context(changing)
-            looker = threading.Thread(target=lambda: seen.append(_depth()))
-            looker.start()
-            looker.join()
-    assert seen == [0, 1, 2, 3]
+@pytest.mark.parametrize("depth", range(4))
+def test_the_text_of_a_lock_tells_how_often_it_is_held(depth: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(depth):
+            stack.enter_context(changing)
+        assert ("count=1 " in repr(changing)) == (depth == 1)
+
+
+def test_changes_are_not_interrupted_however_often_threads_take_turns() -> None:
+    """Between the watchdog's look at the lock and what it does, too."""
+    watchdog = Watchdog(0.001)
+    interval = sys.getswitchinterval()
+    amid = [False]
+    found, interrupted = 0, 0
+
+    def work() -> None:
+        for _ in range(30):
+            pass
+
+    def policy(_packet: object) -> None:
+        while True:
+            with changing:
+                amid[0] = True
+                work()
+                amid[0] = False
+            work()
+
+    deadline = time.monotonic() + 3
+    watchdog.begin()
+    try:
+        sys.setswitchinterval(1e-5)
+        with changing:
+            while time.monotonic() < deadline:
+                amid[0] = False
+                with contextlib.suppress(PolicyTimeoutError):
+                    watchdog.call(policy, None)
+                interrupted += 1
+                found += amid[0]
+    finally:
+        sys.setswitchinterval(interval)
+        watchdog.end()
+    assert found == 0
+    assert interrupted > 10

@@ -12,7 +12,6 @@ Invariant: when `call` is left, nothing is on its way.
 from __future__ import annotations
 
 import ctypes
-import re
 import threading
 from collections.abc import Callable
 from time import monotonic_ns
@@ -38,12 +37,6 @@ class PolicyTimeoutError(VswitchError):
 
     def __str__(self) -> str:
         return "the policy took longer than its limit to decide about one packet"
-
-
-def _depth() -> int:
-    """How often the thread that holds `changing` has taken it. Its text is what tells other threads."""
-    count = re.search(r"count=(\d+)", repr(changing))
-    return int(count[1]) if count else 0
 
 
 class Watchdog:
@@ -94,7 +87,9 @@ class Watchdog:
         """False: try again soon."""
         with self._lock:
             self._firing = True
-            if self._since_ns == since_ns and _depth() == 1:
+            # From here to the call there must be no place where Python switches threads, as behind any call. The text
+            # of a lock is what tells how often its owner has taken it.
+            if self._since_ns == since_ns and "count=1 " in f"{changing!r}":
                 _raise_in(self._thread, PolicyTimeoutError)
                 return True
             return self._since_ns != since_ns
