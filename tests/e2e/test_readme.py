@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from vswitch import Datapath
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
+
+CONNECT = """import socket, sys
+here = socket.socket()
+here.settimeout(0.2)
+here.bind(("10.0.0.1", 0))
+here.connect_ex(("10.0.0.2", int(sys.argv[1])))
+"""
 
 _HOLD = "mkdir -p /run/netns; mount -t tmpfs none /run/netns && echo && exec cat"
 
@@ -88,8 +96,8 @@ def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
 
 def test_readme_works_when_pasted(terminal: Terminal) -> None:
     kinds, blocks = zip(*BLOCKS, strict=True)
-    assert kinds == ("sh", "python", "sh", "sh", "sh"), "another block in README.md: say here what it is"
-    make_hosts, program, look, dpctl, remove_hosts = blocks
+    assert kinds == ("sh", "python", "sh", "python", "sh", "sh"), "another block in README.md: say here what it is"
+    make_hosts, program, look, policy, dpctl, remove_hosts = blocks
 
     assert sum(1 for line in program.splitlines() if line) == 10
     terminal.paste(make_hosts)
@@ -106,6 +114,20 @@ def test_readme_works_when_pasted(terminal: Terminal) -> None:
             last_words = process.communicate(timeout=20 * patience())[0]
     assert last_words.endswith("KeyboardInterrupt\n")
     assert "sw0" not in Datapath.list()
+
+    assert "dp0" not in Datapath.list()
+    process = terminal.start("python", "-c", policy)
+    try:
+        wait_until(lambda: "dp0" in Datapath.list(), "the policy's switch is there", 20 * patience())
+        time.sleep(0.5)
+        for port in (80, 443):
+            terminal.paste(f"ip netns exec h1 python -c '{CONNECT}' {port}")
+        output = terminal.paste("vswitch dpctl dump-flows dp0")
+        assert re.search(r"tcp\(dst=80\).*packets:\d+.*actions:(3|veth3)\b", output)
+        assert re.search(r"tcp\(dst=256/0xff00\).*actions:drop\b", output)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20 * patience())
 
     output = terminal.paste(dpctl)
     assert "3 packets transmitted, 3 received" in output

@@ -420,3 +420,45 @@ def test_a_signal_while_megaflows_are_changed_waits(dp: Datapath, monkeypatch: p
     dp.flows.add(Match(in_port=3), Output(1), priority=5)
     assert during == [1], "nothing is withdrawn in the middle of it"
     assert [flow.match for flow in dp.flows] == [Match(in_port=3)], "but right behind it"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_explain_leaves_state_and_megaflows_as_they_are(seed: int) -> None:
+    chance = Random(seed)
+    table = Table({number: chance.randrange(3) for number in range(6)})
+    networks = Networks({f"10.{number}.0.0/16": chance.randrange(3) for number in range(6)})
+    changing_it = [False]
+
+    def policy(packet: Packet) -> PolicyAnswer:
+        if changing_it[0]:
+            for _ in range(8):
+                number = chance.randrange(9)
+                change = chance.choice(["set", "delete", "clear", "update"])
+                if change == "set":
+                    table[number] = networks[f"10.{number}.0.0/16"] = chance.randrange(3)
+                elif change == "delete":
+                    table.pop(number, None)
+                    networks.pop(f"10.{number}.0.0/16", None)
+                elif change == "clear" and chance.random() < 0.3:
+                    table.clear()
+                    networks.clear()
+                else:
+                    table.update({number: 5, number + 1: 6})
+                    networks.update({f"10.{number}.0.0/16": 5, "10.0.0.0/9": 6})
+        return output(1 + (table.get(packet.udp_dst) or 0) % 3, 1 + networks.lookup(packet.ipv4_src, 0) % 3)
+
+    with Datapath.simulate(ports=3) as dp:
+        dp.policy(policy)
+        packets = [udp(f"10.{net}.0.1", port) for net in range(7) for port in range(7)]
+        before = [send(dp, packet).ports for packet in packets]
+        entries = dict(table), dict(networks)
+        changing_it[0] = True
+        for packet in packets:
+            dp.explain(packet, in_port=1)
+        changing_it[0] = False
+        assert (dict(table), dict(networks)) == entries
+        outcomes = [send(dp, packet) for packet in packets]
+        assert [outcome.ports for outcome in outcomes] == before
+        assert not any(outcome.upcalls for outcome in outcomes)
+        networks["10.3.0.0/16"] = 7
+        assert send(dp, udp("10.3.0.1", 2)).upcalls == 1, "who waits is told as ever"

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.policy import with_ports
-from vswitch import ConfigError, Decision, Drop, Key, Match, Output, Packet, Policy, Table, drop, now, output
+from vswitch import (
+    Action,
+    ConfigError,
+    Datapath,
+    Decision,
+    Drop,
+    Key,
+    Match,
+    Output,
+    Packet,
+    Policy,
+    Reply,
+    SetField,
+    Table,
+    drop,
+    now,
+    output,
+)
 from vswitch.policy.run import Run, explain
+from vswitch.testing import send
 
 KEY = Key(Match(in_port=1, eth_src="02:00:00:00:00:01", ipv4_dst="10.0.0.2", tcp_dst=80).value)
 
@@ -213,3 +231,61 @@ def test_explanation_says_what_was_read_and_what_follows() -> None:
     assert said.state == ("entry 80 of a table",)
     assert "tcp_dst: value 0x50" in str(said)
     assert "none: the answer holds for this packet alone" in str(explain(lambda p: output(int(float(now()))), KEY, 1))
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_what_a_generator_reads_is_recorded(lazily: bool) -> None:
+    members = Table({1: True, 2: True})
+
+    def policy(_packet: Packet) -> Iterable[Action]:
+        outputs = (Output(port) for port in (1, 2, 3) if members.get(port))
+        return outputs if lazily else list(outputs)
+
+    def generator(_packet: Packet) -> Iterator[Action]:
+        yield from (Output(port) for port in (1, 2, 3) if members.get(port))
+
+    def decided(packet: Packet) -> Decision:
+        return Decision(policy(packet), hard_timeout_s=9)
+
+    for each in (policy, generator, decided):
+        members[3] = False
+        with Datapath.simulate() as dp:
+            dp.policy(each)
+            assert send(dp, bytes(60), 4).ports == [1, 2]
+            members[3] = True
+            outcome = send(dp, bytes(60), 4)
+            assert (outcome.ports, outcome.upcalls) == ([1, 2, 3], 1)
+
+
+def test_output_may_stand_among_other_actions() -> None:
+    with Datapath.simulate() as dp:
+        dp.policy(lambda _packet: [SetField("eth_src", 7), output(2, 3)])
+        outcome = send(dp, bytes(60), 1)
+        assert outcome.ports == [2, 3]
+        assert outcome.packets[0][6:12] == (7).to_bytes(6, "big")
+
+
+@pytest.mark.parametrize(
+    ("use", "problem"),
+    [
+        (lambda: now() == 1.0, "no policy can know"),
+        (lambda: bool(now()), "neither true nor false"),
+        (lambda: {now(): 1}, "unhashable"),
+        (lambda: Table({1: now()}), "of this run alone"),
+    ],
+)
+def test_the_time_is_not_used_wrongly_in_silence(
+    use: Callable[[], object], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Datapath.simulate() as dp:
+        dp.policy(lambda _packet: output(2) if use() else drop)
+        assert send(dp, bytes(60), 1).failed == 1
+    assert problem in caplog.text
+
+
+def test_a_reply_to_a_port_that_does_not_exist_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    with Datapath.simulate() as dp:
+        dp.policy(lambda _packet: Reply(bytes(60), 99))
+        assert send(dp, bytes(60), 1).failed == 1
+        assert dp.upcall_stats.drops == {"failed": 1}
+    assert "replied to port 99, which does not exist" in caplog.text

@@ -11,7 +11,7 @@ from vswitch import ConfigError, Datapath, Match, Miss, Output, UpcallStats, Wor
 from vswitch.datapath.simulated.ring import record
 from vswitch.fields import SLOTS
 from vswitch.model import UpcallReason
-from vswitch.upcalls.queue import Queue
+from vswitch.upcalls.queue import Flow, Queue
 from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Drop
 
@@ -74,6 +74,46 @@ def test_workers_side_by_side_are_shared_by_weight(weights: dict[int, float], sh
     flows = [queue.next(0) for _ in range(8)]
     assert Counter(flow.port for flow in flows if flow)[1] == share
     assert queue.busy == 8
+
+
+@pytest.mark.parametrize(("workers", "ports", "weight"), [(8, 20, 10.0), (2, 2, 3.0), (1, 20, 10.0), (4, 3, 0.5)])
+def test_shares_are_those_of_the_weights_whatever_the_number_of_workers(
+    workers: int, ports: int, weight: float
+) -> None:
+    queue = Queue(Workers(count=workers, weights={1: weight}))
+    counted: Counter[int] = Counter()
+    at_work: list[Flow] = []
+    numbers = dict.fromkeys(range(1, ports + 1), 0)
+    for turn in range(4000):
+        for port in numbers:
+            while numbers[port] - counted[port] < workers + 1:
+                queue.arrive(miss(port, numbers[port] % 60000), turn * SECOND)
+                numbers[port] += 1
+        while len(at_work) < workers:
+            flow = queue.next(turn * SECOND)
+            assert flow is not None
+            counted[flow.port] += 1
+            at_work.append(flow)
+        flow = at_work.pop(turn % workers)
+        queue.finish(flow, turn * SECOND)
+        queue.go_on(flow, turn * SECOND)
+    assert counted[1] / counted.total() == pytest.approx(weight / (weight + ports - 1), rel=0.2)
+
+
+def test_who_comes_late_starves_nobody() -> None:
+    queue = Queue(Workers(count=2, weights={1: 3.0}))
+    counted: Counter[int] = Counter()
+    for turn in range(900):
+        for port in (1, 2, *([3] if turn > 600 else [])):
+            queue.arrive(miss(port, turn), turn * SECOND)
+            queue.arrive(miss(port, turn + 1000), turn * SECOND)
+        for flow in [queue.next(turn * SECOND) for _ in range(2)]:
+            assert flow is not None
+            counted[flow.port] += turn > 600
+            queue.finish(flow, (turn + 1) * SECOND)
+            queue.go_on(flow, (turn + 1) * SECOND)
+    assert min(counted[port] for port in (2, 3)) > 80
+    assert counted[1] > 200
 
 
 def test_a_flood_on_one_port_costs_another_one_turn() -> None:

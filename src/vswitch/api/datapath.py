@@ -372,7 +372,7 @@ class Datapath:
         """Let packets that miss come up from now on; `misses`, `run` and their like do so by themselves."""
         return self._loop.start()
 
-    def policy(self, function: Policy, *, priority: int = 0, limit_s: float = 1.0) -> Policy:
+    def policy(self, function: Policy, *, priority: int = 0, limit_s: float = 0.4) -> Policy:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
         given. One that takes longer than `limit_s` for a packet gets a PolicyTimeoutError, as soon as it does something
@@ -398,6 +398,8 @@ class Datapath:
         self._loop.unlimit(by)
 
     def _reply(self, frame: bytes, port: int) -> None:
+        if port not in self.ports:
+            raise NotFoundError(f"the policy replied to port {port}, which does not exist")
         self.execute(frame, Output(port), in_port=port)
 
     def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:

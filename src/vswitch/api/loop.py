@@ -147,13 +147,33 @@ class Loop:
         return self._begin()
 
     def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-        self._stopped = self._looping = self._draining = False
-        self._calls.end()
-        if self.policy is not None:
-            self.policy.end()
+        pool, self._pool = self._pool, None
+        try:
+            if pool is not None:
+                pool.close()
+        finally:
+            self._stopped = self._looping = self._draining = False
+            self._calls.end()
+            if self.policy is not None:
+                self.policy.end()
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """What breaks the loop off in the middle of anything (Ctrl-C, the exception of a signal's handler) may leave it
+        there. So its reader is given up: what it has not settled is counted as closed when the next one begins."""
+        try:
+            yield
+        except (Exception, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException:
+            upcalls, self.upcalls = self.upcalls, None
+            with contextlib.suppress(Exception):
+                self._pool = None
+                if upcalls is not None:
+                    upcalls.close()
+            raise
+        finally:
+            self._end()
 
     def _goes_on(self, upcalls: Upcalls) -> bool:
         """Whether it was neither stopped nor closed."""
@@ -171,7 +191,7 @@ class Loop:
         """See `Datapath.run`."""
         upcalls = self._begin()
         deadline_ns = self._deadline_ns(timeout_s)
-        try:
+        with self._at_work():
             if workers is not None:
                 self._run_workers(upcalls, workers, deadline_ns, strict)
                 return
@@ -183,8 +203,6 @@ class Loop:
                         upcalls.answer(miss, handler)
                 else:
                     upcalls.handle(handler)
-        finally:
-            self._end()
 
     def _run_workers(self, upcalls: Upcalls, workers: Workers | int, deadline_ns: int | None, strict: bool) -> None:
         settings = Workers(workers) if isinstance(workers, int) else workers
@@ -203,7 +221,7 @@ class Loop:
     async def serve(self, handler: AsyncHandler | None, strict: bool, workers: Workers | int | None) -> None:
         """See `Datapath.serve`."""
         upcalls = await self._begin_async()
-        try:
+        with self._at_work():
             if workers is not None:
                 await self._serve_workers(upcalls, handler or self.handler, workers, strict)
                 return
@@ -220,8 +238,6 @@ class Loop:
                             apply_answer(miss, answer)
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
-        finally:
-            self._end()
 
     async def _serve_workers(
         self, upcalls: Upcalls, handler: AsyncHandler, workers: Workers | int, strict: bool
@@ -244,21 +260,17 @@ class Loop:
         """See `Datapath.misses`."""
         upcalls = self._begin()
         deadline_ns = self._deadline_ns(timeout_s)
-        try:
+        with self._at_work():
             while self._goes_on(upcalls) and self._wait(upcalls, deadline_ns):
                 yield from upcalls.misses()
-        finally:
-            self._end()
 
     async def async_misses(self) -> AsyncIterator[Miss]:
         """See `Datapath.async_misses`."""
         upcalls = await self._begin_async()
-        try:
+        with self._at_work():
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
                     yield miss
-        finally:
-            self._end()
 
     # ---- waiting
 

@@ -18,6 +18,7 @@ from time import monotonic_ns
 from typing import Any
 
 from vswitch.base.errors import VswitchError
+from vswitch.policy.run import laid_out
 from vswitch.policy.state import changing
 
 __all__ = ["PolicyTimeoutError", "Watchdog"]
@@ -35,8 +36,9 @@ _take_back_from = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_
 class PolicyTimeoutError(VswitchError):
     """A policy took longer than its limit to decide about one packet."""
 
-    def __str__(self) -> str:
-        return "the policy took longer than its limit to decide about one packet"
+
+class _Interruption(BaseException):
+    """What is raised in the policy: not an Exception, of which policies may catch all."""
 
 
 class Watchdog:
@@ -61,15 +63,21 @@ class Watchdog:
         self._over.set()
 
     def call(self, policy: Callable[[Any], Any], packet: Any) -> Any:
-        """`policy(packet)`; PolicyTimeoutError within it if that takes too long."""
+        """What `policy(packet)` answers. PolicyTimeoutError: it takes too long."""
         # hot: once per upcall
         self._since_ns = monotonic_ns()
         try:
-            return policy(packet)
-        finally:
-            self._since_ns = 0
-            if self._firing:  # written before `_since_ns` is read there, and read after it was written here
-                self._take_back()
+            try:
+                return laid_out(policy(packet))
+            finally:
+                self._since_ns = 0
+                if self._firing:  # written before `_since_ns` is read there, and read after it was written here
+                    self._take_back()
+        except _Interruption as problem:
+            limit_s = self._limit_ns / 1e9
+            raise PolicyTimeoutError(
+                f"the policy took longer than {limit_s:g} s to decide about one packet"
+            ) from problem
 
     def _take_back(self) -> None:
         with self._lock:
@@ -90,6 +98,6 @@ class Watchdog:
             # From here to the call there must be no place where Python switches threads, as behind any call. The text
             # of a lock is what tells how often its owner has taken it.
             if self._since_ns == since_ns and "count=1 " in f"{changing!r}":
-                _raise_in(self._thread, PolicyTimeoutError)
+                _raise_in(self._thread, _Interruption)
                 return True
             return self._since_ns != since_ns

@@ -8,7 +8,7 @@ from typing import Any
 from vswitch.base.errors import ConfigError
 from vswitch.model.actions import Action, Clone, Drop, Output, Sample, Userspace, check_actions
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Policy, Rewrite, drop
+from vswitch.policy.run import Decision, Policy, Rewrite, drop, laid_out
 
 __all__ = ["by_port", "by_vlan", "in_parallel", "in_sequence", "pass_on"]
 
@@ -52,7 +52,7 @@ def in_parallel(*policies: Policy) -> Policy:
                 raise ConfigError(
                     f"{decision.actions!r} of one of several policies in parallel changes the packet for others"
                 )
-            for action in check_actions(decision.actions):
+            for action in check_actions(laid_out(decision.actions)):
                 if _changes(action):
                     raise ConfigError(
                         f"{action!r} in one of several policies in parallel changes the packet for others"

@@ -146,6 +146,9 @@ class _Ranges:
             del self._by_size[size]
 
 
+_ABSENT = object()
+
+
 class Networks(LockedMapping):
     """A table whose keys are networks, and in which an address finds the longest prefix that it is in.
 
@@ -239,10 +242,11 @@ class Networks(LockedMapping):
             tell(self._set(bits, prefix, value))
 
     def _set(self, bits: int, prefix: Prefix, value: Hashable) -> list[Waiting]:
+        if self._entries.get((bits, prefix), _ABSENT) == value:
+            return []
+        self._rehearse(bits, prefix)
         if (bits, prefix) not in self._entries:
             self._of(bits).add(prefix)
-        elif self._entries[bits, prefix] == value:
-            return []
         self._entries[bits, prefix] = value
         return self._changed(bits, prefix)
 
@@ -251,6 +255,7 @@ class Networks(LockedMapping):
         with changing:
             if (bits, prefix) not in self._entries:
                 raise KeyError(str(key))
+            self._rehearse(bits, prefix)
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
             tell(self._changed(bits, prefix))
@@ -272,6 +277,12 @@ class Networks(LockedMapping):
             run = current_run()
             if run is not None and any(source is self for source, _ in run.reads):
                 run.lasting = False
+            if run is not None and run.undo is not None:
+                for bits, prefix in list(self._entries):
+                    self._rehearse(bits, prefix)
+                    del self._entries[bits, prefix]
+                    self._of(bits).remove(prefix)
+                return
             told = [waiting for ranges in self._ranges.values() for waiting in ranges.take_all()]
             told += self._whole
             self._whole.clear()
@@ -289,10 +300,30 @@ class Networks(LockedMapping):
             source is self and self._touches(part, bits, begin, end) for source, part in run.reads
         ):
             run.lasting = False
+        if run is not None and run.undo is not None:
+            return []
         told = self._ranges[bits].take(begin, end) if bits in self._ranges else []
         told += self._whole
         self._whole.clear()
         return told
+
+    def _rehearse(self, bits: int, prefix: Prefix) -> None:
+        """A network is about to change: if that is only tried, note how it was."""
+        run = current_run()
+        if run is None or run.undo is None:
+            return
+        before = self._entries.get((bits, prefix), _ABSENT)
+
+        def undo() -> None:
+            if before is _ABSENT:
+                del self._entries[bits, prefix]
+                self._of(bits).remove(prefix)
+            else:
+                if (bits, prefix) not in self._entries:
+                    self._of(bits).add(prefix)
+                self._entries[bits, prefix] = before
+
+        run.undo.append(undo)
 
     @staticmethod
     def _touches(part: Hashable, bits: int, begin: int, end: int) -> bool:

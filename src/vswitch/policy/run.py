@@ -9,14 +9,15 @@ Invariant: a run whose answer would not be the same a moment later, or for the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 from vswitch.base.errors import ConfigError
-from vswitch.base.limits import MAX_TIMEOUT_S
+from vswitch.base.limits import MAX_ACTIONS, MAX_TIMEOUT_S
 from vswitch.model.actions import Action, Drop, Output, Recirculate, check_actions
 from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
@@ -40,6 +41,7 @@ __all__ = [
     "current_run",
     "drop",
     "explain",
+    "laid_out",
     "now",
     "output",
     "rewrite",
@@ -86,7 +88,7 @@ class Decision:
     """An answer that says how long it holds: after `idle_timeout_s` seconds without a packet, or `hard_timeout_s`
     seconds after it was given, the policy is asked again. None: there is no such end."""
 
-    actions: Action | Iterable[Action] | Rewrite
+    actions: Action | Iterable[Action | tuple[Action, ...]] | Rewrite
     idle_timeout_s: float | None = None
     hard_timeout_s: float | None = None
 
@@ -115,7 +117,7 @@ def rewrite(*actions: Action, then: Callable[[Packet], Any]) -> Rewrite:
     return Rewrite(check_actions(actions), then)
 
 
-PolicyAnswer = Action | Iterable[Action] | Reply | Rewrite | Decision
+PolicyAnswer = Action | Iterable[Action | tuple[Action, ...]] | Reply | Rewrite | Decision
 """What a policy may return. Actions without any drop; a `Reply` holds for its own packet, the others for all of the
 megaflow that follows from what was read."""
 Policy = Callable[[Packet], PolicyAnswer]
@@ -177,9 +179,32 @@ def _outputs(ports: tuple[int, ...]) -> tuple[Output, ...]:
     return tuple(Output(port) for port in ports)
 
 
+def laid_out(answer: Any) -> Any:
+    """The answer with its actions in a tuple. To go through a generator is to run the policy on: it has to be done
+    within the run, and it may not end. `output(2)`, a tuple itself, may stand among others."""
+    # hot: once per upcall
+    if type(answer) is tuple:
+        for each in answer:
+            if type(each) is tuple:
+                break
+        else:
+            return answer
+    elif isinstance(answer, Decision):
+        actions = laid_out(answer.actions)
+        return answer if actions is answer.actions else replace(answer, actions=actions)
+    elif isinstance(answer, Action | str | bytes | Mapping) or not isinstance(answer, Iterable):
+        return answer
+    found: list[Any] = []
+    for each in islice(answer, MAX_ACTIONS + 1):  # one more than may be is refused
+        found += each if type(each) is tuple else (each,)
+    return tuple(found)
+
+
 def _checked(answer: Any) -> tuple[Action, ...]:
     if answer is None:
         raise ConfigError("the policy returned nothing: return drop, or what is to be done with the packet")
+    if isinstance(answer, Mapping):
+        raise ConfigError(f"the policy returned {answer!r:.60}, which is no action")
     return check_actions(answer)
 
 
@@ -211,13 +236,20 @@ class Run:
 
     __slots__ = (
         "actions", "changes_seen", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "reply", "trace",
-        "valid_until_s",
+        "undo", "valid_until_s",
     )  # fmt: skip
 
     def __init__(
-        self, policy: Callable[[Packet], Any], key: Key, now_s: float, frame: Callable[[], bytes] | None = None
+        self,
+        policy: Callable[[Packet], Any],
+        key: Key,
+        now_s: float,
+        frame: Callable[[], bytes] | None = None,
+        undo: list[Callable[[], None]] | None = None,
     ) -> None:
-        # hot: once per upcall
+        # hot: once per upcall. `undo`: if it is a list, what the policy changes of state concerns nobody, and here is
+        # noted how to undo it
+        self.undo = undo
         self.trace = Trace(key, frame)
         self.reply: Reply | None = None
         self.reads: list[tuple[Source, Hashable]] = []
@@ -226,7 +258,7 @@ class Run:
         self.lasting = True
         token = _current.set(self)
         try:
-            answer = policy(Packet(self.trace))
+            answer = laid_out(policy(Packet(self.trace)))
             self.changes_seen = changes.count  # what comes until the next line makes the run not lasting
         finally:
             _current.reset(token)
@@ -292,6 +324,12 @@ class Moment:
             return True
         self._run.holds_until(time_s - self._offset_s)
         return False
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("no policy can know whether it is just that time: compare now() by < or >=")
+
+    def __bool__(self) -> bool:
+        raise TypeError("now() is neither true nor false: compare it by < or >=")
 
     def __ge__(self, time_s: float) -> bool:
         return self._has_come(time_s)
@@ -360,8 +398,14 @@ class Explanation:
 def explain(
     policy: Callable[[Packet], Any], key: Key, now_s: float, priority: int = 0, frame: bytes | None = None
 ) -> Explanation:
-    """What `policy` says to a packet that looks like `key`. State that the policy changes is changed."""
-    run = Run(policy, key, now_s, None if frame is None else lambda: frame)
+    """What `policy` says to a packet that looks like `key`. What it changes of a `Table` or of `Networks` is as it was
+    afterwards. Whoever calls it holds the lock `changing`."""
+    undo: list[Callable[[], None]] = []
+    try:
+        run = Run(policy, key, now_s, None if frame is None else lambda: frame, undo)
+    finally:
+        for each in reversed(undo):
+            each()
     state = dict.fromkeys(source.describe(part) for source, part in run.reads)
     rule = run.rule(priority) if run.lasting else None
     return Explanation(run.match, rule, run.actions, tuple(state), run.reply)

@@ -19,7 +19,7 @@ from vswitch.base.errors import ConfigError
 from vswitch.fields import Field, field
 from vswitch.model.match import field_value
 from vswitch.policy.packet import Reading
-from vswitch.policy.run import Waiting, changes, current_run
+from vswitch.policy.run import Moment, Waiting, changes, current_run
 
 __all__ = ["LockedMapping", "Table", "changing", "frozen", "tell"]
 
@@ -122,6 +122,7 @@ class Table(LockedMapping):
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
             return []
+        self._rehearse(plain)
         self._entries[plain] = value
         return self._changed((plain, _ALL) if new else (plain,))
 
@@ -130,6 +131,7 @@ class Table(LockedMapping):
         with changing:
             if plain not in self._entries:
                 raise KeyError(self.describe(plain))
+            self._rehearse(plain)
             del self._entries[plain]
             tell(self._changed((plain, _ALL)))
 
@@ -145,8 +147,21 @@ class Table(LockedMapping):
         """No entries any more; their megaflows are withdrawn together."""
         with changing:
             parts = [*self._entries, _ALL] if self._entries else []
+            for plain in self._entries:
+                self._rehearse(plain)
             self._entries.clear()
             tell(self._changed(parts))
+
+    def _rehearse(self, plain: Hashable) -> None:
+        """An entry is about to change: if that is only tried, note how it was."""
+        run = current_run()
+        if run is None or run.undo is None:
+            return
+        if plain in self._entries:
+            before = self._entries[plain]
+            run.undo.append(lambda: self._entries.__setitem__(plain, before))
+        else:
+            run.undo.append(lambda: self._entries.__delitem__(plain))
 
     def _changed(self, parts: Iterable[Hashable]) -> list[Waiting]:
         """Who waited for one of these parts."""
@@ -156,7 +171,8 @@ class Table(LockedMapping):
         for part in parts:
             if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
                 run.lasting = False  # the answer follows from what it has changed itself
-            told += self._waiting.pop(part, ())
+            if run is None or run.undo is None:
+                told += self._waiting.pop(part, ())
         return told
 
     # ---- who waits
@@ -195,6 +211,8 @@ def frozen(value: Any) -> Hashable:
     """A value that cannot change unseen. ConfigError if this one could."""
     if isinstance(value, Reading):
         return int(value) if value.present else None
+    if isinstance(value, Moment):
+        raise ConfigError("now() is of this run alone: what a table keeps is float(now())")
     try:
         hash(value)
     except TypeError:

@@ -13,7 +13,7 @@ Invariant: every record is sent down, or dropped and counted, exactly once.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from heapq import heappop, heappush
 from sys import getrefcount
@@ -98,7 +98,7 @@ class Upcalls:
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
         self.on_close: Callable[[], None] | None = None  # of who has packets of ours
         self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
-        self._reported: Counter[tuple[type, str, int]] = Counter()
+        self._reported: dict[tuple[type, str, int], tuple[int, int]] = {}  # how often, and since when
         self._discard_leftovers()
         tally.begin()
         self.set_miss_rate()
@@ -187,7 +187,7 @@ class Upcalls:
                     miss.covered = True
                     self._tally.joined(1)
                     continue
-                if self._limits and not self._may_be_new(miss):
+                if not self.may_be_new(miss):
                     continue
                 self._tally.handled(1)
                 self._alive[0] = monotonic_ns()
@@ -213,7 +213,7 @@ class Upcalls:
                     miss.covered = True
                     joined += 1
                     continue
-                if limits and not self._may_be_new(miss):
+                if limits and not self.may_be_new(miss):
                     limited += 1
                     continue
                 self.answer(miss, handler)
@@ -240,7 +240,7 @@ class Upcalls:
                 if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
                     miss.covered = True
                     self._tally.joined(1)
-                elif (not self._limits or self._may_be_new(miss)) and take(miss):
+                elif take(miss):
                     handled.pop()
         finally:
             self._finish()
@@ -272,9 +272,9 @@ class Upcalls:
         self._tally.drop(reason, len(taken))
         self._account(taken)
 
-    def _may_be_new(self, miss: Miss) -> bool:
+    def may_be_new(self, miss: Miss) -> bool:
         """Whether the program may be asked about one more new flow. If not, the packet is dropped."""
-        if miss.reason is not UpcallReason.MISS or self._limits.allow(miss._key, self._now_ns()):
+        if not self._limits or miss.reason is not UpcallReason.MISS or self._limits.allow(miss._key, self._now_ns()):
             return True
         miss.dropped = Drop.RATE
         return False
@@ -326,15 +326,19 @@ class Upcalls:
         # hot: once per packet that fails
         self._tally.failed()
         cause = (type(problem), *_place(problem))
-        self._reported[cause] += 1
-        count = self._reported[cause]
+        now_ns = self._now_ns()
+        count, since_ns = self._reported.get(cause, (0, now_ns))
+        count += 1
+        self._reported[cause] = count, since_ns
         if len(self._reported) > 1000:
             self._reported.clear()
-        if count in (1, 10, 100, 1000, 10000) or count % 100000 == 0:
+        if count == 1:
             name = type(problem).__name__
-            logger.error(
-                "handling %r failed (%d times): %s: %s", miss, count, name, problem, exc_info=count == 1 and problem
-            )
+            logger.error("handling %r failed (1 times): %s: %s", miss, name, problem, exc_info=problem)
+        elif count in (10, 100, 1000, 10000) or count % 100000 == 0:
+            rate = count / max((now_ns - since_ns) / 1e9, 1e-3)
+            name = type(problem).__name__
+            logger.error("handling %r failed (%d times, %.3g/s): %s: %s", miss, count, rate, name, problem)
 
     def _finish(self) -> None:
         """Carry the answers out. Whatever becomes of them, the ports get their share of the ring back."""
@@ -557,7 +561,9 @@ class Upcalls:
         for port, size in consumed.items():
             slot = self._ports.slot_of(port)
             if slot is not None:
-                self._rings[slot * PORT_RING.size // 8 + 1] += size
+                at = slot * PORT_RING.size // 8
+                # a port that was made anew under its number owes nothing of what the last one has sent up
+                self._rings[at + 1] = min(self._rings[at + 1] + size, self._rings[at])
 
 
 def _place(problem: BaseException) -> tuple[str, int]:

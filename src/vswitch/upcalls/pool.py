@@ -98,14 +98,18 @@ class Pool:
             self._upcalls.install([])  # gates stay closed only as long as they are told that somebody is there
         for flow, _, reason in self._queue.overdue(self._now_ns()):
             if reason is Drop.LATE:
-                self._runner.give_up(self._jobs.pop(flow))
+                job = self._jobs.pop(flow)
+                self._runner.give_up(job)
+                self._upcalls.report(TimeoutError("the handler takes longer than its limit, and is given up"), job.miss)
             self._upcalls.discard(self._queue.give_up(flow), reason)
 
     def _fail(self, job: Job, asked: Miss | None) -> None:
         assert job.problem is not None
         self._upcalls.report(job.problem, job.miss)
-        lost = self._queue.give_up(job.flow)
-        self._upcalls.discard(lost if asked is None else [asked, *lost], Drop.FAILED)
+        if asked is None:  # its packet was released meanwhile, by the rule of another
+            self._queue.go_on(job.flow, self._now_ns())
+        else:
+            self._upcalls.discard([asked, *self._queue.give_up(job.flow)], Drop.FAILED)
 
     def _carry_out(self, answered: list[tuple[Flow, Miss | None]]) -> None:
         settled = [asked for _, asked in answered if asked is not None]
@@ -124,7 +128,10 @@ class Pool:
         """Whether a packet is held; if not, it is answered, or is to be dropped."""
         if look is not None:
             look(miss)
-        if self._at_once is not None and miss.reason is UpcallReason.MISS:
+        at_once = self._at_once is not None and miss.reason is UpcallReason.MISS
+        if (at_once or not self._queue.knows(miss)) and not self._upcalls.may_be_new(miss):
+            return False
+        if self._at_once is not None and at_once:
             self._upcalls.ask(miss, self._at_once)
             return False
         refused = self._queue.arrive(miss, self._now_ns())

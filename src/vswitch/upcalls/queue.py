@@ -5,8 +5,9 @@ is asked about; the others wait behind it. When a rule is installed, all packets
 whatever flow. Those of a flow that it does not take, or that wait behind an answer which held for one packet alone,
 are asked about in turn: the next when the one before is done with. So no two workers are at packets of one flow.
 
-Workers are shared by ports: the next one goes to the port for which, by its weight, fewest are at work, and of these to
-the one that had least of their time.
+Workers are shared by ports: the next one goes to the port that, by its weight, has had least of their time. What it is
+given now is estimated, and put right when the worker is through. A port that had nothing to do begins with what the
+others have had.
 
 Invariant: a packet is in one flow, from `arrive` to the one call that gives it back; a flow with packets is waiting for
 a worker or at one; what waits never passes the bounds.
@@ -36,8 +37,14 @@ MAX_WORKERS = 1024
 MAX_LIMIT_S = 3600
 """Longest limit of a handler."""
 
-_INDEXED_MASKS = 32
+_INDEXED_MASKS = 256
 """Masks of rules by which waiting packets are found at once. Those of others are looked for one by one."""
+
+_ESTIMATE_NS, _LEARNING = 1_000_000.0, 8
+"""What a handler takes, before one was seen; and by which part of the difference each that is seen changes it."""
+
+_LEAST_NS = 1000
+"""What a handler takes at least: where time stands still, turns are shared."""
 
 _ALL = (1 << 8 * KEY_BYTES) - 1
 _UNLIKE = ("tcp_flags", "ip_ttl")
@@ -98,7 +105,7 @@ class Flow:
     """Packets that are alike, by their turn. `asked`: the one that a worker is at. `ticket` changes with each of them,
     so that who has it knows whether it is still about the same."""
 
-    __slots__ = ("asked", "bytes", "key", "packets", "port", "since_ns", "ticket")
+    __slots__ = ("asked", "bytes", "charged", "key", "packets", "port", "since_ns", "ticket")
 
     def __init__(self, key: Hashable, port: int) -> None:
         self.key = key
@@ -106,6 +113,7 @@ class Flow:
         self.packets: dict[int, Miss] = {}
         self.bytes = 0
         self.asked: Miss | None = None
+        self.charged = 0.0
         self.since_ns = 0
         self.ticket = 0
 
@@ -136,8 +144,9 @@ class Queue:
         self._flows: dict[Hashable, Flow] = {}
         self._of: dict[int, Flow] = {}  # by turn of a packet
         self._ports: dict[int, _Port] = {}
-        self._heap: list[tuple[float, float, int, int]] = []
+        self._heap: list[tuple[float, int, int]] = []
         self._floor = 0.0
+        self._estimate_ns = _ESTIMATE_NS
         self._turns = 0
         self._tickets = 0
         self._bytes = 0
@@ -155,9 +164,7 @@ class Queue:
 
     def arrive(self, miss: Miss, now_ns: int) -> Drop | None:
         """A packet that nobody was asked about: it waits from now on. Or, if there is no room, why not."""
-        key: Hashable = miss._key & self._mask
-        if miss.reason is not UpcallReason.MISS:
-            key = (key, miss.userdata)
+        key = self._key_of(miss)
         port = self._ports.get(miss.port)
         if port is None:
             weight = self._bounds.weights.get(miss.port, 1.0)
@@ -187,6 +194,14 @@ class Queue:
                 index.setdefault(miss._key & mask, {})[miss.turn] = miss
         return None
 
+    def knows(self, miss: Miss) -> bool:
+        """Whether a packet is of a flow that is waiting already."""
+        return self._key_of(miss) in self._flows
+
+    def _key_of(self, miss: Miss) -> Hashable:
+        key = miss._key & self._mask
+        return key if miss.reason is UpcallReason.MISS else (key, miss.userdata)
+
     def _enqueue(self, flow: Flow, now_ns: int) -> None:
         """It waits for a worker."""
         self._tickets += 1
@@ -211,9 +226,9 @@ class Queue:
         """Its chances are others now."""
         port.stamp += 1
         if port.queue:
-            heappush(self._heap, (port.busy / port.weight, port.served, port.number, port.stamp))
+            heappush(self._heap, (port.served, port.number, port.stamp))
         if len(self._heap) > 64 + 4 * len(self._ports):
-            self._heap = [entry for entry in self._heap if self._ports[entry[2]].stamp == entry[3]]
+            self._heap = [entry for entry in self._heap if self._ports[entry[1]].stamp == entry[2]]
             heapify(self._heap)
 
     # ---- to workers, and back
@@ -221,7 +236,7 @@ class Queue:
     def next(self, now_ns: int) -> Flow | None:
         """The flow that the next worker is to look at, at its `asked` packet."""
         while self._heap:
-            _, served, number, stamp = heappop(self._heap)
+            served, number, stamp = heappop(self._heap)
             port = self._ports[number]
             if stamp != port.stamp:
                 continue
@@ -234,6 +249,8 @@ class Queue:
             self._floor = served
             port.busy += 1
             self.busy += 1
+            flow.charged = self._estimate_ns
+            port.served += flow.charged / port.weight
             self._compete(port)
             self._tickets += 1
             flow.ticket, flow.since_ns = self._tickets, now_ns
@@ -253,7 +270,9 @@ class Queue:
         port = self._ports[flow.port]
         port.busy -= 1
         self.busy -= 1
-        port.served += (now_ns - flow.since_ns + 1) / port.weight
+        took_ns = max(now_ns - flow.since_ns, _LEAST_NS)
+        port.served += (took_ns - flow.charged) / port.weight
+        self._estimate_ns += (took_ns - self._estimate_ns) / _LEARNING
         self._compete(port)
         self._tickets += 1
         flow.ticket, flow.asked = self._tickets, None
@@ -339,7 +358,7 @@ class Queue:
         packets = []
         for flow in list(self._flows.values()):
             if flow.asked is not None:
-                self._leave(flow, 0)
+                self._leave(flow, flow.since_ns)
             packets += self.give_up(flow)
         return packets
 
