@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Host, Lab, patience, wait_until
-from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, running, udp_frame
+from tests.reactive import finish, forward, is_udp, numbers_by_flow, owed, running, udp_frame, whole_batches
 from vswitch import (
     ConfigError,
     Datapath,
@@ -270,7 +270,7 @@ def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> 
 
 def test_a_flow_gets_into_the_kernel_although_its_port_floods(dp: Datapath, hosts: tuple[Host, Host]) -> None:
     """There are always packets of others before its own in the ring, and always one of its own behind these."""
-    upcalls, flood = dp.start_upcalls(), iter(range(2, 60000))
+    upcalls, flood = whole_batches(dp), iter(range(2, 60000))
 
     def answer(miss: Miss) -> tuple[Match, Output] | None:
         return forward(miss) if miss.key.udp_src == 1001 else None
