@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from vswitch.model import UpcallReason
 from vswitch.upcalls.queue import Flow, Queue
 from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Drop
+from vswitch.upcalls.workers import Job, Threads
 
 SECOND = 10**9
 
@@ -341,3 +343,21 @@ def test_waits_are_told_by_quantile() -> None:
     assert stats.wait_s(0.5) == pytest.approx(8e-6)
     assert stats.wait_s(0.99) == pytest.approx(1024e-6)
     assert stats.wait_s(1.0) == float("inf")
+
+
+def test_without_threads_a_packet_fails_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    threads = Threads(2, lambda _miss: None)
+    queue = Queue(Workers())
+    queue.arrive(miss(1, 1), 0)
+    flow = queue.next(0)
+    assert flow is not None
+    assert flow.asked is not None
+    threads.begin(Job(flow, flow.ticket, flow.asked))
+    (job,) = threads.finished()
+    assert str(job.problem) == "can't start new thread"
+    assert threads.idle == 2
+    threads.close()

@@ -155,8 +155,16 @@ class Threads:
         self._busy.add(job)
         if len(self._threads) < len(self._busy) + len(self._stuck):
             thread = threading.Thread(target=self._work, name=f"upcalls-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as problem:  # the machine has no more; those that there are do it, if there are any
+                if not self._threads:
+                    job.problem = problem
+                    self._done.put(job)
+                    self._bell.ring()
+                    return
+            else:
+                self._threads.append(thread)
         self._jobs.put(job)
 
     def _work(self) -> None:
