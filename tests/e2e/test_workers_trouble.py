@@ -17,7 +17,7 @@ import pytest
 from tests.datapaths import Controller
 from tests.lab import Host, Lab, patience, wait_until
 from tests.reactive import forward, is_udp, numbers_by_flow, owed, udp_frame
-from tests.workers import KINDS, Hands, at_work, kind_of_loop, settled, worker_threads
+from tests.workers import KINDS, Hands, at_work, kind_of_loop, settled, trust_gates, worker_threads
 from vswitch import (
     BusyError,
     ConfigError,
@@ -580,10 +580,11 @@ def test_whatever_handlers_do_every_packet_is_accounted_for(
     caplog.set_level("CRITICAL", "vswitch")
     chance = Random(seed)
 
+    stays = Match(udp_src=999)  # what is to be refused lies across it
+    dp.flows.add(stays, Output(2))
+
     def delete_one() -> None:
-        for flow in dp.flows:
-            dp.flows.delete(flow.rule)
-            break
+        dp.flows.delete_many([flow.rule for flow in dp.flows if flow.match != stays][:1])
 
     def fail() -> None:
         raise RuntimeError("as asked")
@@ -612,6 +613,7 @@ def test_whatever_handlers_do_every_packet_is_accounted_for(
     def send_all(port: int) -> None:
         hosts[port].send_many(random_frames(chance, range(40 * port, 40 * port + 40), numbers))
 
+    trust_gates(dp)
     with hosts[0].capturing(is_udp) as first, hosts[1].capturing(is_udp) as second:
         with at_work(dp, hands, workers, "threads"):
             senders = [threading.Thread(target=send_all, args=(port,)) for port in (0, 1)]
