@@ -10,7 +10,7 @@ import pytest
 
 from tests.frames import random_packet
 from tests.rig import ARRIVED, Rig
-from vswitch import Datapath, LimitError, Match, Rule
+from vswitch import Datapath, ExistsError, LimitError, Match, OverlapError, Rule
 from vswitch.fields import FIELDS
 from vswitch.model.actions import (
     Action,
@@ -29,6 +29,7 @@ from vswitch.model.actions import (
     Truncate,
     Userspace,
 )
+from vswitch.packet.parse import parse
 
 SETTABLE = [name for name, view in FIELDS.items() if view.settable and not name.startswith("tun_")]
 PER_ROUND = 12
@@ -113,6 +114,46 @@ def test_simulated_and_kernel_do_the_same(rig: Rig, seed: int) -> None:
     rules = _rules(chance)
     frames = [bytes(random_packet(chance)) for _ in range(PER_ROUND)]
     frames = [frame.ljust(60, b"\0") for frame in frames if len(frame) <= 1500]
+    expected = _in_kernel(rig, rules, frames)
+    simulated = _simulated(rules, frames)
+    for what, real, guess in zip(("frames", "upcalls", "drops", "explicit", "flows"), expected, simulated, strict=True):
+        assert guess == real, what
+
+
+def _any_rules(chance: Random, frames: Sequence[bytes]) -> list[Rule]:
+    """Rules of any mask and priority that some of these packets meet, over each other."""
+    names = [name for name in FIELDS if not name.startswith(("tun_", "ct_"))]
+    accepted: list[Rule] = []
+    with Datapath.simulate(ports=3) as dp:
+        for _ in range(24):
+            mask = 0
+            for name in chance.sample(names, chance.randrange(1, 4)):
+                view = FIELDS[name]
+                bits = chance.choice((view.max, chance.getrandbits(view.bits), view.max & -1 << view.bits // 2))
+                mask |= view.place(bits & view.max)
+            match = Match.from_ints(parse(chance.choice(frames), FIELDS["in_port"].place(1)), mask)
+            with suppress(LimitError, OverlapError, ExistsError):
+                rule = Rule(match, _actions(chance), chance.randrange(4))
+                dp.flows.add(rule.match, rule.actions, priority=rule.priority)
+                accepted.append(rule)
+    return accepted
+
+
+def _bent(chance: Random, frame: bytes) -> bytes:
+    """A packet like it, with some bits the other way."""
+    bent = bytearray(frame)
+    for _ in range(chance.randrange(4)):
+        bent[chance.randrange(len(bent))] ^= 1 << chance.randrange(8)
+    return bytes(bent)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rules_of_any_mask_and_priority_do_the_same(rig: Rig, seed: int) -> None:
+    chance = Random(1000 + seed)
+    frames = [bytes(random_packet(chance)).ljust(60, b"\0") for _ in range(PER_ROUND)]
+    frames = [frame for frame in frames if len(frame) <= 1500]
+    rules = _any_rules(chance, frames)
+    frames += [_bent(chance, frame) for frame in frames for _ in range(2)]
     expected = _in_kernel(rig, rules, frames)
     simulated = _simulated(rules, frames)
     for what, real, guess in zip(("frames", "upcalls", "drops", "explicit", "flows"), expected, simulated, strict=True):
