@@ -5,9 +5,9 @@ is asked about; the others wait behind it. When a rule is installed, all packets
 whatever flow. Those of a flow that it does not take, or that wait behind an answer which held for one packet alone,
 are asked about in turn: the next when the one before is done with. So no two workers are at packets of one flow.
 
-Workers are shared by ports: the next one goes to the port that, by its weight, has had least of their time. What it is
-given now is estimated, and put right when the worker is through. A port that had nothing to do begins with what the
-others have had.
+Workers are shared by ports: the next one goes to the port that, by its weight, has had least of their time, that of
+those which are at its packets now included. A port that had nothing to do begins one turn behind the last one that
+got a worker.
 
 Invariant: a packet is in one flow, from `arrive` to the one call that gives it back; a flow with packets is waiting for
 a worker or at one; what waits never passes the bounds.
@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
 
 from vswitch.base.errors import ConfigError
 from vswitch.base.limits import MAX_PORT
@@ -105,7 +104,7 @@ class Flow:
     """Packets that are alike, by their turn. `asked`: the one that a worker is at. `ticket` changes with each of them,
     so that who has it knows whether it is still about the same."""
 
-    __slots__ = ("asked", "bytes", "charged", "key", "packets", "port", "since_ns", "ticket")
+    __slots__ = ("asked", "bytes", "key", "packets", "port", "since_ns", "ticket")
 
     def __init__(self, key: Hashable, port: int) -> None:
         self.key = key
@@ -113,24 +112,27 @@ class Flow:
         self.packets: dict[int, Miss] = {}
         self.bytes = 0
         self.asked: Miss | None = None
-        self.charged = 0.0
         self.since_ns = 0
         self.ticket = 0
 
 
 class _Port:
-    """`served`: the time of workers that it had, by its weight."""
+    """`served`: ns of workers that it had, by its weight. `since_ns`: the sum of the times at which those began that
+    are at its packets."""
 
-    __slots__ = ("busy", "number", "packets", "queue", "served", "stamp", "weight")
+    __slots__ = ("busy", "packets", "queue", "served", "since_ns", "weight")
 
-    def __init__(self, number: int, weight: float) -> None:
-        self.number = number
+    def __init__(self, weight: float) -> None:
         self.weight = weight
         self.queue: deque[tuple[Flow, int]] = deque()
         self.packets = 0
         self.busy = 0
         self.served = 0.0
-        self.stamp = 0
+        self.since_ns = 0
+
+    def had(self, now_ns: int, estimate_ns: float) -> float:
+        """As `served`, with those that are at work: what they took so far, and what they will take."""
+        return self.served + (self.busy * (now_ns + estimate_ns) - self.since_ns) / self.weight
 
 
 class Queue:
@@ -144,8 +146,8 @@ class Queue:
         self._flows: dict[Hashable, Flow] = {}
         self._of: dict[int, Flow] = {}  # by turn of a packet
         self._ports: dict[int, _Port] = {}
-        self._heap: list[tuple[float, int, int]] = []
-        self._floor = 0.0
+        self._competing: dict[_Port, None] = {}  # for workers; some may have nothing in their queue any more
+        self._last: _Port | None = None
         self._estimate_ns = _ESTIMATE_NS
         self._turns = 0
         self._tickets = 0
@@ -168,7 +170,7 @@ class Queue:
         port = self._ports.get(miss.port)
         if port is None:
             weight = self._bounds.weights.get(miss.port, 1.0)
-            port = self._ports[miss.port] = _Port(miss.port, weight)
+            port = self._ports[miss.port] = _Port(weight)
         flow = self._flows.get(key)
         bounds = self._bounds
         if flow is not None and (
@@ -207,12 +209,13 @@ class Queue:
         self._tickets += 1
         flow.ticket, flow.since_ns, flow.asked = self._tickets, now_ns, None
         port = self._ports[flow.port]
-        if not port.queue and not port.busy:
-            port.served = max(port.served, self._floor)  # what it did not use while it had nothing to do is gone
+        if not port.queue and not port.busy and self._last is not None:
+            # what it did not use while it had nothing to do is gone, but for one turn
+            begin = self._last.had(now_ns, 0.0) - self._estimate_ns / self._last.weight
+            port.served = max(port.served, begin)
         self._note(port.queue, flow)
         self._note(self._waiting, flow)
-        if len(port.queue) == 1:
-            self._compete(port)
+        self._competing[port] = None
 
     def _note(self, entries: deque[tuple[Flow, int]], flow: Flow) -> None:
         """Put it at the end of a list, from which entries go when they come to its front, or get too many."""
@@ -222,36 +225,26 @@ class Queue:
             entries.clear()
             entries.extend(current)
 
-    def _compete(self, port: _Port) -> None:
-        """Its chances are others now."""
-        port.stamp += 1
-        if port.queue:
-            heappush(self._heap, (port.served, port.number, port.stamp))
-        if len(self._heap) > 64 + 4 * len(self._ports):
-            self._heap = [entry for entry in self._heap if self._ports[entry[1]].stamp == entry[2]]
-            heapify(self._heap)
-
     # ---- to workers, and back
 
     def next(self, now_ns: int) -> Flow | None:
         """The flow that the next worker is to look at, at its `asked` packet."""
-        while self._heap:
-            served, number, stamp = heappop(self._heap)
-            port = self._ports[number]
-            if stamp != port.stamp:
-                continue
+        # linear in the ports whose packets wait: what each has had grows with the time
+        estimate_ns = self._estimate_ns
+        while self._competing:
+            port = min(self._competing, key=lambda each: each.had(now_ns, estimate_ns))
             flow = None
             while port.queue and flow is None:
                 candidate, ticket = port.queue.popleft()
                 flow = candidate if candidate.ticket == ticket else None
+            if not port.queue:
+                del self._competing[port]
             if flow is None:
                 continue
-            self._floor = served
+            self._last = port
             port.busy += 1
+            port.since_ns += now_ns
             self.busy += 1
-            flow.charged = self._estimate_ns
-            port.served += flow.charged / port.weight
-            self._compete(port)
             self._tickets += 1
             flow.ticket, flow.since_ns = self._tickets, now_ns
             flow.asked = next(iter(flow.packets.values()))
@@ -269,11 +262,11 @@ class Queue:
     def _leave(self, flow: Flow, now_ns: int) -> None:
         port = self._ports[flow.port]
         port.busy -= 1
+        port.since_ns -= flow.since_ns
         self.busy -= 1
         took_ns = max(now_ns - flow.since_ns, _LEAST_NS)
-        port.served += (took_ns - flow.charged) / port.weight
+        port.served += took_ns / port.weight
         self._estimate_ns += (took_ns - self._estimate_ns) / _LEARNING
-        self._compete(port)
         self._tickets += 1
         flow.ticket, flow.asked = self._tickets, None
 
