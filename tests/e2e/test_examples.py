@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -198,8 +199,8 @@ def test_learning_policy_needs_a_megaflow_for_each_who_broadcasts_and_asks_less(
     assert {match.mask & ~Match(recirc_id=0).mask for match in by_policy} == {match.mask for match in by_hand}
     assert all(any(match.covers(other) for match in by_hand) for other in by_policy - to_everybody), "the same ones"
     assert len(by_policy - to_everybody) == len(by_hand)
-    assert len(to_everybody) == 5, "the last host knows all others before it talks to them"
-    assert asked_by_policy == len(by_policy)
+    assert len(to_everybody) in (5, 6), "the last host may know all others before it talks to them"
+    assert asked_by_policy >= len(by_policy)
     requests = 5 + 4 + 3 + 2 + 1
     assert asked_by_hand >= len(by_hand) + requests
 
@@ -209,7 +210,8 @@ def talked(program: Program, hosts: list[Host]) -> tuple[set[Match], int]:
     found none. The program ends."""
     for one in hosts:
         for other in hosts:
-            assert one is other or one.ping(other.ip, count=1, options=["-W", "10"]).received == 1
+            if one is not other:
+                wait_until(partial(reaches, one, other), f"{one.name} reaches {other.name}", 20)
     matches, missed = {flow.match for flow in program.flows()}, program.stats().missed
     program.interrupt()
     for host in hosts:
