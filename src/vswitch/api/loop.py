@@ -13,7 +13,7 @@ import logging
 import math
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from vswitch.api.flows import Flows
 from vswitch.api.policies import PolicyAtWork
@@ -24,12 +24,15 @@ from vswitch.model.port import PortEvent
 from vswitch.model.upcall import UpcallReason
 from vswitch.upcalls.batches import Upcalls
 from vswitch.upcalls.calls import Calls
-from vswitch.upcalls.miss import Answer, Miss, apply_answer
+from vswitch.upcalls.miss import Answer, Miss, answer_by
 from vswitch.upcalls.pool import Pool
 from vswitch.upcalls.queue import Workers
 from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Tally
 from vswitch.upcalls.workers import AtOnce, Runner, Tasks, Threads
+
+if TYPE_CHECKING:
+    from vswitch.datapath.simulated.backend import SimulatedBackend
 
 __all__ = ["AsyncHandler", "Handler", "Loop", "UnexpectedUpcallError"]
 
@@ -231,11 +234,7 @@ class Loop:
                     if strict:
                         _refuse(miss)
                     try:
-                        answer = answerer(miss)
-                        if isinstance(answer, Awaitable):
-                            answer = await answer
-                        if answer is not None:
-                            apply_answer(miss, answer)
+                        await answer_by(answerer, miss)
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
 
@@ -354,7 +353,7 @@ class Loop:
         if not self._go_round(upcalls):
             return False
         if not waiting and deadline_ns is not None:
-            self._backend.advance(max(deadline_ns - self._backend.now_ns(), 0))
+            cast("SimulatedBackend", self._backend).advance(max(deadline_ns - self._backend.now_ns(), 0))
             self._flows.expire()
         return bool(waiting)
 

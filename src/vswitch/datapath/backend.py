@@ -323,10 +323,6 @@ class Backend(Control, Protocol):
         """The time, of a clock that does not go back."""
         ...
 
-    def advance(self, ns: int, /) -> None:
-        """Let it go by, where that is up to us."""
-        ...
-
     def close(self) -> None:
         """Leave it as it is."""
         ...

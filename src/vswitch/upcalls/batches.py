@@ -121,8 +121,9 @@ class Upcalls:
         self._finish()
         self._gates.give_up()
         self._ports.set_quota(0)
-        self._tally.drop(Drop.CLOSED, len(self._records) + self._lanes.clear())
+        self._tally.drop(Drop.CLOSED, len(self._records) + len(self._lanes))
         self._records.clear()
+        self._lanes = Lanes(self._ring)
         self._ring.advance()
         self._discard_leftovers()
         self._ring.close()
@@ -181,9 +182,7 @@ class Upcalls:
             while self._records:
                 miss = Miss(self._view, self._records.popleft())
                 self._handled.append(miss)
-                if (miss.flow and self._waits(miss)) or (
-                    miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
-                ):
+                if self._is_covered(miss):
                     miss.covered = True
                     self._tally.joined(1)
                     continue
@@ -199,7 +198,7 @@ class Upcalls:
 
     def handle(self, handler: Callable[[Miss], Answer]) -> int:
         """Let `handler` answer one batch; the number of packets that were in it."""
-        # hot: as `misses`, without its generator
+        # hot: as `misses`, without its generator and with `_is_covered` written out
         records = self._records
         if not records:
             self._take_batch()
@@ -231,13 +230,13 @@ class Upcalls:
         records = self._records
         if not records:
             self._take_batch()
-        handled, recent, view = self._handled, self._recent, self._view
+        handled = self._handled
         count = len(records)
         try:
             while records:
-                miss = Miss(view, records.popleft())
+                miss = Miss(self._view, records.popleft())
                 handled.append(miss)
-                if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
+                if self._is_covered(miss):
                     miss.covered = True
                     self._tally.joined(1)
                 elif take(miss):
@@ -303,6 +302,12 @@ class Upcalls:
         except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
             self.failed(miss, problem)
 
+    def _is_covered(self, miss: Miss) -> bool:
+        """Whether nobody need be asked about a packet: a rule takes it that was installed since it came up."""
+        if miss.flow and self._waits(miss):
+            return True
+        return miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
+
     def _waits(self, miss: Miss) -> bool:
         """Whether a packet that came up behind a gate is still behind it. If its flow is there no more, it is a miss
         as any other."""
@@ -314,7 +319,7 @@ class Upcalls:
     def failed(self, miss: Miss, problem: Exception) -> None:
         """The program could not answer: the packet is dropped, counted and reported."""
         if not (miss._size or miss.answered):  # its handler closed the datapath before it failed
-            self._tally.not_dropped(Drop.UNANSWERED)
+            self._tally.drop(Drop.UNANSWERED, -1)
             self._tally.drop(Drop.FAILED)
         miss.rule = miss._send = None
         miss.dropped = Drop.FAILED
@@ -492,12 +497,12 @@ class Upcalls:
         behind: set[int] = set()
         for miss in handled:
             if miss._send is not None and miss._key in behind:
-                self._tally.not_handled(1)
+                self._tally.handled(-1)
             elif not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
                 left.append(miss)
                 continue
             else:
-                self._tally.not_joined(1)
+                self._tally.joined(-1)
             behind.add(miss._key)
             again.append(miss._offset)
         self._records.extendleft(reversed(again))

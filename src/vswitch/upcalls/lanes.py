@@ -108,9 +108,3 @@ class Lanes:
             return self._ring.position_of(lane[0])
         self._lanes.pop(port, None)
         return self._ring.position
-
-    def clear(self) -> int:
-        """Forget all; how many waited."""
-        waiting = self._waiting
-        self.__init__(self._ring)  # type: ignore[misc]
-        return waiting

@@ -6,7 +6,7 @@ down or dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from vswitch.base.errors import ConfigError
 from vswitch.datapath.backend import Look
@@ -18,7 +18,7 @@ from vswitch.model.megaflow import Rule
 from vswitch.model.upcall import Offload, UpcallReason
 from vswitch.upcalls.stats import Drop
 
-__all__ = ["Answer", "Miss", "apply_answer"]
+__all__ = ["Answer", "Miss", "answer_by", "apply_answer"]
 
 _RECIRC_SHIFT = 8 * SLOTS["recirc_id"].offset
 _MARK_SHIFT = 8 * SLOTS["skb_mark"].offset
@@ -193,6 +193,15 @@ _REASONS = tuple(UpcallReason)
 Answer = Rule | tuple[Match, Action | Iterable[Action]] | None
 """What a handler may return: a rule to install, or (match, actions) for short; None if it answered by the miss's own
 methods, or not at all, so that the packet is dropped."""
+
+
+async def answer_by(handler: Callable[[Miss], Answer | Awaitable[Answer]], miss: Miss) -> None:
+    """Let a handler answer, which may be a coroutine function. Whatever it raises goes through."""
+    answer = handler(miss)
+    if isinstance(answer, Awaitable):
+        answer = await answer
+    if answer is not None:
+        apply_answer(miss, answer)
 
 
 def apply_answer(miss: Miss, answer: Answer) -> None:

@@ -96,7 +96,7 @@ class Pool:
             self._carry_out(answered)
         else:
             self._upcalls.install([])  # gates stay closed only as long as they are told that somebody is there
-        for flow, _, reason in self._queue.overdue(self._now_ns()):
+        for flow, reason in self._queue.overdue(self._now_ns()):
             if reason is Drop.LATE:
                 job = self._jobs.pop(flow)
                 self._runner.give_up(job)

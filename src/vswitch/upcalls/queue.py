@@ -135,6 +135,16 @@ class _Port:
         return self.served + (self.busy * (now_ns + estimate_ns) - self.since_ns) / self.weight
 
 
+def _first(entries: deque[tuple[Flow, int]]) -> Flow | None:
+    """The flow of the first entry whose ticket it still has; those before are taken out."""
+    while entries:
+        flow, ticket = entries[0]
+        if flow.ticket == ticket:
+            return flow
+        entries.popleft()
+    return None
+
+
 class Queue:
     """What waits for workers, and what they are at."""
 
@@ -233,10 +243,9 @@ class Queue:
         estimate_ns = self._estimate_ns
         while self._competing:
             port = min(self._competing, key=lambda each: each.had(now_ns, estimate_ns))
-            flow = None
-            while port.queue and flow is None:
-                candidate, ticket = port.queue.popleft()
-                flow = candidate if candidate.ticket == ticket else None
+            flow = _first(port.queue)
+            if flow is not None:
+                port.queue.popleft()
             if not port.queue:
                 del self._competing[port]
             if flow is None:
@@ -283,37 +292,23 @@ class Queue:
         self._forget(flow)
         return packets
 
-    def overdue(self, now_ns: int) -> Iterator[tuple[Flow, int, Drop]]:
-        """Flows whose worker takes longer than it may, and flows that have waited for one longer than they may, each
-        with the ticket of its worker or 0: to be given up."""
-        while self._asked:
-            flow, ticket = self._asked[0]
-            if flow.ticket == ticket:
-                if flow.since_ns + self._limit_ns > now_ns:
-                    break
-                self._leave(flow, now_ns)
-                self._asked.popleft()
-                yield flow, ticket, Drop.LATE
-            else:
-                self._asked.popleft()
-        while self._waiting:
-            flow, ticket = self._waiting[0]
-            if flow.ticket == ticket:
-                if flow.since_ns + self._patience_ns > now_ns:
-                    break
-                self._waiting.popleft()
-                yield flow, 0, Drop.EXPIRED
-            else:
-                self._waiting.popleft()
+    def overdue(self, now_ns: int) -> Iterator[tuple[Flow, Drop]]:
+        """Flows whose worker takes longer than it may, and flows that have waited for one longer than they may: to be
+        given up."""
+        while (flow := _first(self._asked)) is not None and flow.since_ns + self._limit_ns <= now_ns:
+            self._leave(flow, now_ns)
+            yield flow, Drop.LATE
+        while (flow := _first(self._waiting)) is not None and flow.since_ns + self._patience_ns <= now_ns:
+            self._waiting.popleft()
+            yield flow, Drop.EXPIRED
 
     def next_overdue_ns(self) -> int | None:
         """When `overdue` may have something to say."""
         times = []
         for entries, limit_ns in ((self._asked, self._limit_ns), (self._waiting, self._patience_ns)):
-            while entries and entries[0][0].ticket != entries[0][1]:
-                entries.popleft()
-            if entries:
-                times.append(entries[0][0].since_ns + limit_ns)
+            flow = _first(entries)
+            if flow is not None:
+                times.append(flow.since_ns + limit_ns)
         return min(times, default=None)
 
     # ---- out

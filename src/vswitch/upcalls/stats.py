@@ -132,20 +132,12 @@ class Tally:
         self.drop(Drop.CLOSED, stats.waiting)
 
     def handled(self, count: int) -> None:
-        """The program was asked about so many."""
+        """The program was asked about so many; below 0: is to be asked about them again."""
         self._words[_HANDLED] += count
 
     def joined(self, count: int) -> None:
-        """So many need not be asked about."""
+        """So many need not be asked about; below 0: must be, after all."""
         self._words[_JOINED] += count
-
-    def not_joined(self, count: int) -> None:
-        """They must be, after all."""
-        self._words[_JOINED] -= count
-
-    def not_handled(self, count: int) -> None:
-        """They are to be asked about again."""
-        self._words[_HANDLED] -= count
 
     def installed(self, count: int) -> None:
         """Rules."""
@@ -156,12 +148,8 @@ class Tally:
         self._words[_FAILED] += 1
 
     def drop(self, reason: Drop, count: int = 1) -> None:
-        """So many packets go no further."""
+        """So many packets go no further; below 0: it was for another reason."""
         self._words[_DROPS + reason] += count
-
-    def not_dropped(self, reason: Drop) -> None:
-        """It was for another reason."""
-        self._words[_DROPS + reason] -= 1
 
     def released(self, arrivals_ns: list[int], now_ns: int) -> None:
         """Packets that came up at these times are sent down."""

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from vswitch.base.errors import ConfigError
-from vswitch.upcalls.miss import Answer, Miss, apply_answer
+from vswitch.upcalls.miss import Answer, Miss, answer_by, apply_answer
 from vswitch.upcalls.queue import Flow
 
 __all__ = ["AtOnce", "Job", "Runner", "Tasks", "Threads"]
@@ -63,12 +63,15 @@ class Runner(Protocol):
         ...
 
 
-def _as_plain(answer: Answer | Awaitable[Answer]) -> Answer:
+def _ask(handler: Callable[[Miss], Answer | Awaitable[Answer]], miss: Miss) -> None:
+    """Let a handler answer that is a plain function."""
+    answer = handler(miss)
     if isinstance(answer, Awaitable):
         if inspect.iscoroutine(answer):
             answer.close()
         raise ConfigError("the handler is a coroutine function: `serve` runs it, `run` does not")
-    return answer
+    if answer is not None:
+        apply_answer(miss, answer)
 
 
 class AtOnce:
@@ -86,9 +89,7 @@ class AtOnce:
     def begin(self, job: Job) -> None:
         """And end."""
         try:
-            answer = _as_plain(self._handler(job.miss))
-            if answer is not None:
-                apply_answer(job.miss, answer)
+            _ask(self._handler, job.miss)
         except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
             job.problem = problem
         self._finished.append(job)
@@ -170,9 +171,7 @@ class Threads:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                answer = _as_plain(self._handler(job.miss))
-                if answer is not None:
-                    apply_answer(job.miss, answer)
+                _ask(self._handler, job.miss)
             except BaseException as problem:  # noqa: BLE001 - SystemExit too: the thread is needed
                 job.problem = problem
             self._done.put(job)
@@ -229,11 +228,7 @@ class Tasks:
 
     async def _work(self, job: Job) -> None:
         try:
-            answer = self._handler(job.miss)
-            if isinstance(answer, Awaitable):
-                answer = await answer
-            if answer is not None:
-                apply_answer(job.miss, answer)
+            await answer_by(self._handler, job.miss)
         except asyncio.CancelledError as problem:
             job.problem = problem
             if job not in self._given_up:

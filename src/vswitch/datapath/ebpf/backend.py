@@ -151,7 +151,3 @@ class KernelBackend:
     def now_ns(self) -> int:
         """CLOCK_MONOTONIC."""
         return time.monotonic_ns()
-
-    def advance(self, ns: int) -> None:
-        """Wait."""
-        time.sleep(ns / 1e9)
