@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.lab import Host, patience
-from vswitch import Datapath, DatapathStats, Megaflow, PortStats
+from vswitch import Datapath, DatapathStats, Megaflow, PortStats, UpcallStats
 
 __all__ = ["EXAMPLES", "Program"]
 
@@ -56,6 +56,10 @@ class Program:
     def stats(self) -> DatapathStats:
         with closing(Datapath.open(self.name, control=False)) as dp:
             return dp.stats()
+
+    def upcall_stats(self) -> UpcallStats:
+        with closing(Datapath.open(self.name, control=False)) as dp:
+            return dp.upcall_stats
 
     def port_stats(self, host: Host) -> PortStats:
         with closing(Datapath.open(self.name, control=False)) as dp:
