@@ -25,13 +25,14 @@ __all__ = ["Outcome", "Sent", "send"]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a packet: what was `sent`, in order, how many `upcalls` it took to the program, of these
-    `installed` a megaflow, `failed` those in which the program did, and `drops` (for each of
-    `DROP_REASONS` that occurred, how many packets)."""
+    `installed` a megaflow, `failed` those in which the program did (`failure`: what the last of these raised), and
+    `drops` (for each of `DROP_REASONS` that occurred, how many packets)."""
 
     sent: tuple[Sent, ...]
     upcalls: int
     installed: int
     failed: int
+    failure: BaseException | None
     drops: dict[str, int]
 
     @property
@@ -45,21 +46,28 @@ class Outcome:
         return [each.packet for each in self.sent]
 
 
-def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1) -> Outcome:
+def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1, *, may_fail: bool = False) -> Outcome:
     """Let a packet (bytes, or what `bytes()` makes some of, such as one of scapy) come in by a port, let the program
-    answer all that comes up, and see what happened. `in_port`: the port's number or name. ConfigError: the
-    datapath is not a simulated one, or the frame is not of 14..65549 bytes; NotFoundError: there is no such port."""
+    answer all that comes up, and see what happened. `in_port`: the port's number or name. What the program raises is
+    raised here too, so that a test fails by it, unless it `may_fail`: then it is in the outcome.
+
+    ConfigError: the datapath is not a simulated one, or the frame is not of 14..65549 bytes; NotFoundError: there is no
+    such port."""
     drops, before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
     datapath.sent()
     datapath.start_upcalls()
     datapath.receive(bytes(packet), in_port)
     datapath.run()
     after = datapath.upcall_stats
+    failure = datapath.last_failure if after.failed > before.failed else None
+    if failure is not None and not may_fail:
+        raise failure
     return Outcome(
         tuple(datapath.sent()),
         after.handled - before.handled,
         after.installed - before.installed,
         after.failed - before.failed,
+        failure,
         {
             reason: more
             for reason, count in datapath.ports.stats(in_port).drops.items()

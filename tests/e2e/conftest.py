@@ -11,6 +11,7 @@ from tests.lab import Host, Lab
 from tests.rig import Rig
 from vswitch import Datapath
 from vswitch.datapath.ebpf import bpf_syscall
+from vswitch.datapath.ebpf.state import Options
 
 
 @pytest.fixture
@@ -42,6 +43,20 @@ def dp(name: str, hosts: tuple[Host, Host, Host]) -> Iterator[Datapath]:
     """Hosts 1 and 2 reach each other by ports 1 and 2; host 3 is not on the switch."""
     with Datapath.create(name, ports=[host.port for host in hosts[:2]], local=False) as datapath:
         connect(datapath, 1, 2)
+        yield datapath
+
+
+@pytest.fixture
+def pair(lab: Lab) -> tuple[Host, Host]:
+    """Two hosts that do not know each other yet."""
+    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
+
+
+@pytest.fixture
+def spacious(name: str, pair: tuple[Host, Host]) -> Iterator[Datapath]:
+    """The pair at ports 1 and 2, without megaflows, and with room for what comes up on a busy machine."""
+    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)
+    with Datapath.create(name, ports=[host.port for host in pair], local=False, options=options) as datapath:
         yield datapath
 
 

@@ -18,13 +18,8 @@ LAST: tuple[Action, ...] = (Output(9), Userspace(b"copy"), Output(2))
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-
-
-@pytest.fixture
-def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
-    with Datapath.create(f"j{lab.name}"[:15], ports=[host.port for host in hosts], local=False) as datapath:
+def dp(lab: Lab, pair: tuple[Host, Host]) -> Iterator[Datapath]:
+    with Datapath.create(f"j{lab.name}"[:15], ports=[host.port for host in pair], local=False) as datapath:
         datapath.start_upcalls()
         yield datapath
 
@@ -43,10 +38,10 @@ def is_ours(packet: bytes) -> bool:
     return packet[12:14] == b"\x08\x00" and packet[36:38] == struct.pack("!H", 2000)
 
 
-def test_megaflows_that_drop_count_each_packet_of_a_batch_once(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_megaflows_that_drop_count_each_packet_of_a_batch_once(dp: Datapath, pair: tuple[Host, Host]) -> None:
     for number in range(PACKETS):
-        hosts[0].send(frame(number))
-    with hosts[1].capturing(is_ours) as captured:
+        pair[0].send(frame(number))
+    with pair[1].capturing(is_ours) as captured:
         for miss in dp.misses(timeout_s=0.5):
             if is_ours(miss.packet):
                 miss.install(Match.exact(miss.key, "in_port", "udp_src"), SINGLE[number_of(miss.packet) % 3])
@@ -58,12 +53,12 @@ def test_megaflows_that_drop_count_each_packet_of_a_batch_once(dp: Datapath, hos
     assert dp.ports.stats(1).drops["no_port"] == len(range(2, PACKETS, 3))
 
 
-def test_lists_that_end_in_a_drop_are_executed_once(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_lists_that_end_in_a_drop_are_executed_once(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """The first output of each happens once, although the last one cannot; so does the copy to Python."""
     for number in range(PACKETS):
-        hosts[0].send(frame(number))
+        pair[0].send(frame(number))
     copies: Counter[int] = Counter()
-    with hosts[1].capturing(is_ours) as captured:
+    with pair[1].capturing(is_ours) as captured:
         for miss in dp.misses(timeout_s=0.5):
             if not is_ours(miss.packet):
                 continue

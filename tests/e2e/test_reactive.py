@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,16 +31,8 @@ from vswitch import (
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-
-
-@pytest.fixture
-def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
-    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)  # for a machine that is busy with other tests
-    ports = [host.port for host in hosts]
-    with Datapath.create(f"r{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
-        yield datapath
+def dp(spacious: Datapath) -> Datapath:
+    return spacious
 
 
 SENDER = """
@@ -60,14 +51,14 @@ for frame in frames:
 
 @pytest.mark.parametrize(("flows", "count", "gap_us"), [(1, 3000, 5), (40, 80, 10), (200, 20, 20)])
 def test_packets_of_a_flow_stay_in_order_from_the_first_on(
-    dp: Datapath, hosts: tuple[Host, Host], flows: int, count: int, gap_us: int
+    dp: Datapath, pair: tuple[Host, Host], flows: int, count: int, gap_us: int
 ) -> None:
     """While a flow's first packets are being looked at, later ones find the rule installed; none overtakes."""
     dp.on_miss(forward)
     frames = [udp_frame(flow, number) for number in range(count) for flow in range(flows)]
-    with hosts[1].capturing(is_udp) as captured, running(dp):
+    with pair[1].capturing(is_udp) as captured, running(dp):
         command = [sys.executable, "-c", SENDER, str(flows), str(count), str(gap_us / 1e6)]
-        sender = hosts[0].popen(command, stdin=subprocess.PIPE)
+        sender = pair[0].popen(command, stdin=subprocess.PIPE)
         sender.communicate(repr(frames), timeout=60)
         captured.wait_for(len(frames), 20)
     assert numbers_by_flow(captured) == {flow: list(range(count)) for flow in range(flows)}
@@ -76,22 +67,22 @@ def test_packets_of_a_flow_stay_in_order_from_the_first_on(
     assert dp.stats().flows == flows
 
 
-def test_a_gate_opens_by_itself_when_its_opener_is_dead(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_gate_opens_by_itself_when_its_opener_is_dead(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """A rule that was installed for a packet lets others pass after 0.5 s even if Python never comes back."""
     dp.start_upcalls()
-    hosts[0].send(udp_frame(0, 0))
+    pair[0].send(udp_frame(0, 0))
     for miss in dp.misses(timeout_s=5):
         miss.install(*forward(miss))
         break
     assert len(dp.flows) == 1
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         time.sleep(0.6)
-        hosts[0].send(udp_frame(0, 1))
+        pair[0].send(udp_frame(0, 1))
         captured.wait_for(1)
     assert numbers_by_flow(captured)[0] == [1]
 
 
-def test_handler_that_is_slow_keeps_the_order(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_handler_that_is_slow_keeps_the_order(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """For longer than gates are trusted when nobody is heard of: what counts is when Python last took up a packet."""
 
     @dp.on_miss
@@ -100,22 +91,22 @@ def test_handler_that_is_slow_keeps_the_order(dp: Datapath, hosts: tuple[Host, H
         return forward(miss)
 
     numbers = 200
-    with hosts[1].capturing(is_udp) as captured, running(dp):
+    with pair[1].capturing(is_udp) as captured, running(dp):
         for number in range(numbers):
-            hosts[0].send(udp_frame(0, number))
-            hosts[0].send(udp_frame(100 + number, 0))
+            pair[0].send(udp_frame(0, number))
+            pair[0].send(udp_frame(100 + number, 0))
             time.sleep(0.01)
         captured.wait_for(2 * numbers, 30)
     assert numbers_by_flow(captured)[0] == list(range(numbers))
 
 
 def test_packets_that_came_while_the_first_was_looked_at_are_not_asked_about(
-    dp: Datapath, hosts: tuple[Host, Host]
+    dp: Datapath, pair: tuple[Host, Host]
 ) -> None:
     dp.start_upcalls()
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         for number in range(50):
-            hosts[0].send(udp_frame(7, number))
+            pair[0].send(udp_frame(7, number))
         asked = 0
         for miss in dp.misses(timeout_s=1):
             asked += 1
@@ -126,10 +117,10 @@ def test_packets_that_came_while_the_first_was_looked_at_are_not_asked_about(
     assert numbers_by_flow(captured) == {7: list(range(50))}
 
 
-def test_each_miss_carries_packet_key_and_port(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_each_miss_carries_packet_key_and_port(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.start_upcalls()
     frame = udp_frame(3, 9)
-    hosts[0].send(frame)
+    pair[0].send(frame)
     miss = next(dp.misses(timeout_s=5))
     assert miss.packet == frame
     assert (miss.port, miss.reason, miss.length) == (1, UpcallReason.MISS, len(frame))
@@ -138,11 +129,11 @@ def test_each_miss_carries_packet_key_and_port(dp: Datapath, hosts: tuple[Host, 
     assert not miss.key.has("tcp_dst")
 
 
-def test_send_touches_this_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_send_touches_this_packet_alone(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.start_upcalls()
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         for number in range(3):
-            hosts[0].send(udp_frame(1, number))
+            pair[0].send(udp_frame(1, number))
         for miss in dp.misses(timeout_s=0.5):
             miss.send([SetField("udp_dst", 53), Output(2)])
         captured.wait_for(3)
@@ -150,14 +141,14 @@ def test_send_touches_this_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) 
     assert {struct.unpack_from("!H", frame, 36)[0] for frame in captured} == {53}
 
 
-def test_idle_and_hard_timeouts(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_idle_and_hard_timeouts(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.flows.add(Match(udp_src=1001), Output(2), idle_timeout_s=0.5)
     dp.flows.add(Match(udp_src=1002), Output(2), hard_timeout_s=0.5)
     dp.flows.add(Match(udp_src=1003), Output(2))
     with running(dp):
         for _ in range(8):
             for flow in (1, 2, 3):
-                hosts[0].send(udp_frame(flow, 0))
+                pair[0].send(udp_frame(flow, 0))
             time.sleep(0.1)
         assert [flow.match.fields()["udp_src"][0] for flow in sorted(dp.flows, key=repr)] == [1001, 1003]
         wait_until(lambda: dp.stats().flows == 1, "the idle one to go")
@@ -166,29 +157,29 @@ def test_idle_and_hard_timeouts(dp: Datapath, hosts: tuple[Host, Host]) -> None:
         dp.flows.get(Match(udp_src=1001))
 
 
-def test_deleted_rules_are_asked_about_again(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_deleted_rules_are_asked_about_again(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.on_miss(forward)
-    with hosts[1].capturing(is_udp) as captured, running(dp):
-        hosts[0].send(udp_frame(1, 0))
+    with pair[1].capturing(is_udp) as captured, running(dp):
+        pair[0].send(udp_frame(1, 0))
         captured.wait_for(1)
     dp.flows.flush()
-    with hosts[1].capturing(is_udp) as captured, running(dp):
-        hosts[0].send(udp_frame(1, 1))
+    with pair[1].capturing(is_udp) as captured, running(dp):
+        pair[0].send(udp_frame(1, 1))
         captured.wait_for(1)
     assert dp.upcall_stats.handled == 2
 
 
-def test_strict_mode_reports_a_miss_as_the_bug_that_it_is(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_strict_mode_reports_a_miss_as_the_bug_that_it_is(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.flows.add(Match(udp_src=1001), Output(2))
     dp.start_upcalls()
-    hosts[0].send(udp_frame(1, 0))
+    pair[0].send(udp_frame(1, 0))
     dp.run(strict=True, timeout_s=0.3)
-    hosts[0].send(udp_frame(2, 0))
+    pair[0].send(udp_frame(2, 0))
     with pytest.raises(UnexpectedUpcallError, match="udp_src=1002"):
         dp.run(strict=True, timeout_s=5)
 
 
-def test_strict_mode_takes_what_the_rules_send_up_on_purpose(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_strict_mode_takes_what_the_rules_send_up_on_purpose(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """ARP and new connections are left out for Python by rules; that is no miss."""
     seen: list[bytes] = []
 
@@ -206,16 +197,16 @@ def test_strict_mode_takes_what_the_rules_send_up_on_purpose(dp: Datapath, hosts
             Rule(Match(in_port=2), (Output(1),), 1),
         ]
     )  # fmt: skip
-    url = hosts[1].serve_http()
+    url = pair[1].serve_http()
     with running(dp, strict=True):
-        assert "hello" in hosts[0].curl(url)
+        assert "hello" in pair[0].curl(url)
         wait_until(lambda: b"fin" in seen, "the end of the connection")
     assert b"arp" in seen
     assert seen.count(b"syn") == 2
     assert dp.stats().missed == 0
 
 
-def test_asyncio_handler_may_wait(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_asyncio_handler_may_wait(dp: Datapath, pair: tuple[Host, Host]) -> None:
     async def slow(miss: Miss) -> tuple[Match, Output]:
         await asyncio.sleep(0.02)
         return forward(miss)
@@ -225,19 +216,19 @@ def test_asyncio_handler_may_wait(dp: Datapath, hosts: tuple[Host, Host]) -> Non
         await asyncio.sleep(0.1)
         for number in range(3):
             for flow in range(5):
-                hosts[0].send(udp_frame(flow, number))
+                pair[0].send(udp_frame(flow, number))
         await asyncio.sleep(0.8)
         dp.stop()
         await asyncio.wait_for(serving, 2)
 
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         asyncio.run(program())
         captured.wait_for(15)
     assert numbers_by_flow(captured) == {flow: [0, 1, 2] for flow in range(5)}
     assert dp.upcall_stats.handled == 5
 
 
-def test_large_transfer_through_a_reactive_program(dp: Datapath, hosts: tuple[Host, Host], tmp_path: Path) -> None:
+def test_large_transfer_through_a_reactive_program(dp: Datapath, pair: tuple[Host, Host], tmp_path: Path) -> None:
     """GSO packets and partial checksums come up and go down whole: what was sent is what arrives."""
 
     @dp.on_miss
@@ -246,12 +237,12 @@ def test_large_transfer_through_a_reactive_program(dp: Datapath, hosts: tuple[Ho
         return Match.exact(miss.key, *wanted), Output(3 - miss.port)
 
     content = "".join(f"{n:07d} " for n in range(200_000))
-    url = hosts[1].serve_http(content=content)
+    url = pair[1].serve_http(content=content)
     with running(dp):
-        assert hosts[0].curl(url) == content
+        assert pair[0].curl(url) == content
 
 
-def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_gso_packet_comes_up_whole(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Every packet of a bulk transfer through Python: none is segmented on the way, sums stay right."""
     lengths: list[int] = []
 
@@ -261,14 +252,14 @@ def test_a_gso_packet_comes_up_whole(dp: Datapath, hosts: tuple[Host, Host]) -> 
         miss.send(Output(3 - miss.port))
 
     content = "x" * 1_000_000
-    url = hosts[1].serve_http(content=content)
+    url = pair[1].serve_http(content=content)
     with running(dp):
-        assert hosts[0].curl(url) == content
+        assert pair[0].curl(url) == content
     assert max(lengths) > max(10_000 / patience(), 1514)
     assert len(dp.flows) == 0
 
 
-def test_a_flow_gets_into_the_kernel_although_its_port_floods(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_flow_gets_into_the_kernel_although_its_port_floods(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """There are always packets of others before its own in the ring, and always one of its own behind these."""
     upcalls, flood = whole_batches(dp), iter(range(2, 60000))
 
@@ -276,16 +267,16 @@ def test_a_flow_gets_into_the_kernel_although_its_port_floods(dp: Datapath, host
         return forward(miss) if miss.key.udp_src == 1001 else None
 
     def fill(number: int) -> None:
-        hosts[0].send_many([udp_frame(1, number), *(udp_frame(next(flood), 0) for _ in range(300))])
+        pair[0].send_many([udp_frame(1, number), *(udp_frame(next(flood), 0) for _ in range(300))])
         wait_until(lambda: dp.ports.stats(1).rx_packets >= 301 * number + 301, "the packets come up")
 
-    with hosts[1].capturing(is_udp) as received:
+    with pair[1].capturing(is_udp) as received:
         fill(0)
         for number in range(1, 8):
             fill(number)
             upcalls.handle(answer)
         before = dp.stats().upcalls
-        hosts[0].send(udp_frame(1, 8))
+        pair[0].send(udp_frame(1, 8))
         received.wait_for(9)
         assert dp.stats().upcalls == before, "its megaflow takes its packets"
         finish(dp, answer)
@@ -333,13 +324,13 @@ def test_misses_that_are_kept_can_still_be_read(lab: Lab) -> None:
             answer()
 
 
-def test_without_a_reader_misses_are_counted(dp: Datapath, hosts: tuple[Host, Host]) -> None:
-    hosts[0].send(udp_frame(0, 0), times=5)
+def test_without_a_reader_misses_are_counted(dp: Datapath, pair: tuple[Host, Host]) -> None:
+    pair[0].send(udp_frame(0, 0), times=5)
     assert dp.ports.stats(1).drops == {"no_flow": 5}
     assert dp.stats().lost == 5
 
 
-def test_packet_metadata_survives_the_way_through_python(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_packet_metadata_survives_the_way_through_python(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """A mark set before recirculation is in the key of the miss and of the packet that is sent down again."""
     from vswitch import Recirculate
 
@@ -351,19 +342,19 @@ def test_packet_metadata_survives_the_way_through_python(dp: Datapath, hosts: tu
         keys.append(miss.key)
         return Match.exact(miss.key, "recirc_id", "skb_mark"), Output(2)
 
-    with hosts[1].capturing(is_udp) as captured, running(dp):
-        hosts[0].send(udp_frame(0, 0))
+    with pair[1].capturing(is_udp) as captured, running(dp):
+        pair[0].send(udp_frame(0, 0))
         captured.wait_for(1)
-        hosts[0].send(udp_frame(0, 1))
+        pair[0].send(udp_frame(0, 1))
         captured.wait_for(2)
     assert [(key.recirc_id, key.skb_mark) for key in keys] == [(5, 77)]
 
 
-def test_gates_go_with_the_program_that_would_open_them(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_gates_go_with_the_program_that_would_open_them(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """A program that ends, or one that finds the datapath again, leaves no rule behind its gate."""
     for number, leave in enumerate((dp._close_upcalls, dp._kernel.flows._adopt)):
         dp.start_upcalls()
-        hosts[0].send(udp_frame(number, 0))
+        pair[0].send(udp_frame(number, 0))
         for miss in dp.misses(timeout_s=5):
             miss.install(*forward(miss))
             break
@@ -373,6 +364,6 @@ def test_gates_go_with_the_program_that_would_open_them(dp: Datapath, hosts: tup
         assert words[slot * 32] >> 63
         leave()
         assert not words[slot * 32] >> 63
-        with hosts[1].capturing(is_udp) as captured:
-            hosts[0].send(udp_frame(number, 1))
+        with pair[1].capturing(is_udp) as captured:
+            pair[0].send(udp_frame(number, 1))
             captured.wait_for(1)

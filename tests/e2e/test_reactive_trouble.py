@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 import pytest
@@ -33,16 +33,8 @@ from vswitch.upcalls.miss import Answer
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-
-
-@pytest.fixture
-def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
-    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)  # for a machine that is busy with other tests
-    ports = [host.port for host in hosts]
-    with Datapath.create(f"r{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
-        yield datapath
+def dp(spacious: Datapath) -> Datapath:
+    return spacious
 
 
 def unhashable_rule() -> Rule:
@@ -53,7 +45,7 @@ def unhashable_rule() -> Rule:
 
 
 def test_a_handler_that_raises_loses_its_own_packet_only(
-    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], caplog: pytest.LogCaptureFixture
 ) -> None:
     @dp.on_miss
     def sometimes(miss: Miss) -> tuple[Match, Output]:
@@ -61,9 +53,9 @@ def test_a_handler_that_raises_loses_its_own_packet_only(
             raise RuntimeError("no idea about flow 5")
         return forward(miss)
 
-    with caplog.at_level(logging.ERROR, "vswitch"), hosts[1].capturing(is_udp) as captured, running(dp):
+    with caplog.at_level(logging.ERROR, "vswitch"), pair[1].capturing(is_udp) as captured, running(dp):
         for flow in range(10):
-            hosts[0].send(udp_frame(flow, 1))
+            pair[0].send(udp_frame(flow, 1))
         captured.wait_for(9)
         wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
     assert set(numbers_by_flow(captured)) == set(range(10)) - {5}
@@ -86,12 +78,12 @@ def test_a_handler_that_raises_loses_its_own_packet_only(
         unhashable_rule(),
     ],
 )
-def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, hosts: tuple[Host, Host], answer: object) -> None:
+def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, pair: tuple[Host, Host], answer: object) -> None:
     dp.on_miss(lambda miss: answer if miss.key.udp_src == 1000 else forward(miss))  # type: ignore[arg-type, return-value]
-    with running(dp), hosts[1].capturing(is_udp) as captured:
-        hosts[0].send(udp_frame(0, 0))
+    with running(dp), pair[1].capturing(is_udp) as captured:
+        pair[0].send(udp_frame(0, 0))
         wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
-        hosts[0].send(udp_frame(1, 1))
+        pair[0].send(udp_frame(1, 1))
         captured.wait_for(1)
     assert numbers_by_flow(captured) == {1: [1]}
     assert len(dp.flows) == 1
@@ -99,7 +91,7 @@ def test_a_nonsense_answer_is_refused_and_counted(dp: Datapath, hosts: tuple[Hos
 
 @pytest.mark.parametrize("how", ["install", "send"])
 def test_nested_list_that_is_no_tuple_costs_at_most_its_own_packet(
-    dp: Datapath, hosts: tuple[Host, Host], how: str
+    dp: Datapath, pair: tuple[Host, Host], how: str
 ) -> None:
     nested = Clone([Output(2)])  # type: ignore[arg-type]
 
@@ -113,17 +105,17 @@ def test_nested_list_that_is_no_tuple_costs_at_most_its_own_packet(
 
     dp.on_miss(answer)
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
-    with hosts[1].capturing(is_udp) as captured, running(dp):
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured, running(dp):
         captured.wait_for(3)
         wait_until(lambda: dp.upcall_stats.failed == 1 or len(captured.settle()) == 4, "flow 1 to be done with")
     assert set(numbers_by_flow(captured)) >= {0, 2, 3}
 
 
-def test_bad_answers_do_not_use_up_the_share_of_their_port(lab: Lab, hosts: tuple[Host, Host]) -> None:
+def test_bad_answers_do_not_use_up_the_share_of_their_port(lab: Lab, pair: tuple[Host, Host]) -> None:
     """More of them than the port's quota, and than the ring, has room for."""
     options = Options(ring_bytes=1 << 17, port_quota_bytes=1 << 17)
-    ports = [host.port for host in hosts]
+    ports = [host.port for host in pair]
     bad = unhashable_rule()
     with Datapath.create(f"b{lab.name}"[:15], ports=ports, local=False, options=options) as dp:
 
@@ -133,17 +125,17 @@ def test_bad_answers_do_not_use_up_the_share_of_their_port(lab: Lab, hosts: tupl
 
         dp.start_upcalls()
         for begin in range(0, 500, 100):
-            hosts[0].send_many(udp_frame(0, begin + number) for number in range(100))
+            pair[0].send_many(udp_frame(0, begin + number) for number in range(100))
             finish(dp, answer)
         assert dp.upcall_stats.failed == 500
         assert dp.ports.stats(1).lost == 0
         assert owed(dp, 1) == 0
-        with hosts[1].capturing(is_udp) as captured, running(dp):
-            hosts[0].send(udp_frame(1, 0))
+        with pair[1].capturing(is_udp) as captured, running(dp):
+            pair[0].send(udp_frame(1, 0))
             captured.wait_for(1)
 
 
-def test_packets_that_followed_a_refused_rule_are_asked_about_again(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_packets_that_followed_a_refused_rule_are_asked_about_again(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """They wait in their places, and none is sent down to a rule that is not there."""
     dp.flows.add(Match(udp_src=1999), Output(2))
     asked: list[int] = []
@@ -153,8 +145,8 @@ def test_packets_that_followed_a_refused_rule_are_asked_about_again(dp: Datapath
         return forward(miss) if len(asked) > 2 else (Match(udp_dst=2000), Output(2))
 
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, number) for number in range(3) for flow in (5, 6))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, number) for number in range(3) for flow in (5, 6))
+    with pair[1].capturing(is_udp) as captured:
         finish(dp, answer)
         captured.wait_for(4)
     assert asked == [5, 6, 5, 6]
@@ -166,12 +158,12 @@ def test_packets_that_followed_a_refused_rule_are_asked_about_again(dp: Datapath
     assert owed(dp, 1) == 0
 
 
-def test_a_rule_that_is_taken_away_does_not_make_others_forgotten(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_rule_that_is_taken_away_does_not_make_others_forgotten(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Packets that missed before their rule was there, and were not in its batch, are not asked about."""
     other = dp.flows.add(Match(udp_src=1999), Output(2))
     upcalls = whole_batches(dp)
-    hosts[0].send_many(udp_frame(1, number) for number in range(300))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(1, number) for number in range(300))
+    with pair[1].capturing(is_udp) as captured:
         upcalls.handle(forward)
         dp.flows.delete(other)
         finish(dp, forward)
@@ -180,12 +172,12 @@ def test_a_rule_that_is_taken_away_does_not_make_others_forgotten(dp: Datapath, 
     assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (1, 0)
 
 
-def test_an_answer_that_is_there_already_is_no_failure(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_an_answer_that_is_there_already_is_no_failure(dp: Datapath, pair: tuple[Host, Host]) -> None:
     upcalls = dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in (1, 2, 3))
+    pair[0].send_many(udp_frame(flow, 0) for flow in (1, 2, 3))
     dp.flows.add(Match(udp_src=1001), Output(2))
     waiting: list[Miss] = []
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         for miss in upcalls.misses():
             waiting.append(miss)
             if len(waiting) == 3:
@@ -197,13 +189,13 @@ def test_an_answer_that_is_there_already_is_no_failure(dp: Datapath, hosts: tupl
     assert (dp.upcall_stats.installed, dp.upcall_stats.failed, dp.upcall_stats.dropped) == (1, 0, 0)
 
 
-def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """The answer has the place of the rule that sent it up: for ever round, if that rule were let stand for it."""
     dp.flows.add(Match(udp_src=1001), Userspace())
     dp.flows.add(Match(udp_src=1002), Userspace())
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, number) for number in range(2) for flow in (1, 2))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, number) for number in range(2) for flow in (1, 2))
+    with pair[1].capturing(is_udp) as captured:
         finish(dp, lambda miss: Rule(Match(udp_src=miss.key.udp_src), (Output(2),), miss.key.udp_src - 1001))
         captured.wait_for(2)
     assert numbers_by_flow(captured) == {2: [0, 1]}
@@ -213,7 +205,7 @@ def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Data
 @pytest.mark.parametrize("installed", [False, True])
 @pytest.mark.parametrize("again", [(Output(2), Userspace()), (Output(2), Clone((Clone((Userspace(),)),)))])
 def test_a_rule_that_tells_of_every_packet_does_not_tell_of_one_for_ever(
-    dp: Datapath, hosts: tuple[Host, Host], again: tuple[Action, ...], installed: bool
+    dp: Datapath, pair: tuple[Host, Host], again: tuple[Action, ...], installed: bool
 ) -> None:
     """The answer to what it sends up is the rule itself: the packet has been through it."""
     match = Match(udp_src=1001)
@@ -221,8 +213,8 @@ def test_a_rule_that_tells_of_every_packet_does_not_tell_of_one_for_ever(
         dp.flows.add(match, again)
     dp.on_miss(lambda _: (match, again))
     dp.start_upcalls()
-    with hosts[1].capturing(is_udp) as captured:
-        hosts[0].send(udp_frame(1, 0))
+    with pair[1].capturing(is_udp) as captured:
+        pair[0].send(udp_frame(1, 0))
         dp.run(timeout_s=0.5)
         captured.wait_for(1)
         assert len(captured.settle()) <= 2
@@ -232,7 +224,7 @@ def test_a_rule_that_tells_of_every_packet_does_not_tell_of_one_for_ever(
 
 
 def test_failures_of_one_kind_are_reported_as_one(
-    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What they say differs from packet to packet."""
     dp.flows.add(Match(ipv4_dst=0x0A000009), Output(2))
@@ -243,7 +235,7 @@ def test_failures_of_one_kind_are_reported_as_one(
     with caplog.at_level(logging.ERROR, "vswitch"):
         dp.start_upcalls()
         for begin in range(0, 2000, 250):
-            hosts[0].send_many(udp_frame(flow, 0) for flow in range(begin, begin + 250))
+            pair[0].send_many(udp_frame(flow, 0) for flow in range(begin, begin + 250))
             finish(dp, overlapping)
     assert dp.upcall_stats.failed == 2000
     assert len(caplog.records) == 4
@@ -253,7 +245,7 @@ def test_failures_of_one_kind_are_reported_as_one(
 
 @pytest.mark.parametrize("by_handler", [False, True])
 def test_a_slot_that_is_used_again_has_no_packets_of_the_rule_before(
-    dp: Datapath, hosts: tuple[Host, Host], by_handler: bool
+    dp: Datapath, pair: tuple[Host, Host], by_handler: bool
 ) -> None:
     """Packets waited behind the gate of a rule that was deleted; the next rule in its place opens its gate in time."""
     upcalls = whole_batches(dp)
@@ -266,17 +258,17 @@ def test_a_slot_that_is_used_again_has_no_packets_of_the_rule_before(
             dp.flows.delete(first)
         return Match(in_port=1, udp_src=miss.key.udp_src), Output(2)
 
-    with hosts[1].capturing(is_udp) as captured:
-        hosts[0].send(udp_frame(1, 0))
+    with pair[1].capturing(is_udp) as captured:
+        pair[0].send(udp_frame(1, 0))
         upcalls.handle(answer)
         slot = dp._kernel.flows.find(first, 0)
-        hosts[0].send_many(udp_frame(1, number) for number in (1, 2, 3))
+        pair[0].send_many(udp_frame(1, number) for number in (1, 2, 3))
         if not by_handler:
             dp.flows.delete(first)
-        hosts[0].send(udp_frame(2, 0))
+        pair[0].send(udp_frame(2, 0))
         upcalls.handle(answer)
         assert slot in [dp._kernel.flows.find(flow.match, 0) for flow in dp.flows]
-        hosts[0].send_many(udp_frame(flow, number) for flow, number in ((1, 4), (2, 1)))
+        pair[0].send_many(udp_frame(flow, number) for flow, number in ((1, 4), (2, 1)))
         finish(dp, answer)
         captured.wait_for(7)
     assert numbers_by_flow(captured) == {1: [0, 1, 2, 3, 4], 2: [0, 1]}
@@ -295,11 +287,11 @@ def test_a_rule_named_twice_is_deleted_once(dp: Datapath) -> None:
     assert {flow.rule for flow in dp.flows} == set(more)
 
 
-def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Of two megaflows that overlap, the second is refused and reported; others of the batch live."""
     dp.start_upcalls()
     for flow in range(4):
-        hosts[0].send(udp_frame(flow, 0))
+        pair[0].send(udp_frame(flow, 0))
     answers = {
         1000: Match(udp_src=1000, in_port=1),
         1001: Match(udp_src=1001),
@@ -312,7 +304,7 @@ def test_overlapping_answers_are_refused_one_by_one(dp: Datapath, hosts: tuple[H
     assert {flow.match for flow in dp.flows} == {answers[1000], answers[1001], answers[1002]}
 
 
-def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """64 actions are allowed, but these compile to more steps than one list may have."""
     endless = [SetField("ipv6_src", number) for number in range(64)]
 
@@ -322,42 +314,42 @@ def test_list_that_is_too_long_costs_its_own_packet_alone(dp: Datapath, hosts: t
     dp.on_miss(answer)
     dp.start_upcalls()
     for flow in range(4):
-        hosts[0].send(udp_frame(flow, 0))
-    with hosts[1].capturing(is_udp) as captured, running(dp):
+        pair[0].send(udp_frame(flow, 0))
+    with pair[1].capturing(is_udp) as captured, running(dp):
         captured.wait_for(3)
         wait_until(lambda: dp.upcall_stats.failed == 1, "the failure to be counted")
-        hosts[0].send(udp_frame(4, 0))
+        pair[0].send(udp_frame(4, 0))
         captured.wait_for(4)
     assert sorted(numbers_by_flow(captured)) == [0, 2, 3, 4]
 
 
-def test_strict_mode_survives_a_handler_that_fails(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_strict_mode_survives_a_handler_that_fails(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """What comes up on purpose and cannot be answered costs its own packet; a miss still ends it."""
     dp.flows.add(Match(udp_src=1001), Userspace())
     dp.on_miss(lambda miss: 1 / 0 if miss.packet[-1] else "nonsense")  # type: ignore[arg-type, return-value]
     dp.start_upcalls()
     for last in (0, 1, 0):
-        hosts[0].send(udp_frame(1, 0)[:-1] + bytes([last]))
+        pair[0].send(udp_frame(1, 0)[:-1] + bytes([last]))
     dp.run(strict=True, timeout_s=0.3)
     assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (3, 3)
-    hosts[0].send(udp_frame(2, 0))
+    pair[0].send(udp_frame(2, 0))
     with pytest.raises(UnexpectedUpcallError, match="udp_src=1002"):
         dp.run(strict=True, timeout_s=5)
 
 
-def test_packets_that_the_kernel_does_not_take_back_are_counted(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_packets_that_the_kernel_does_not_take_back_are_counted(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(3))
     subprocess.run(["ip", "link", "set", hidden_name("vsi", dp.name), "down"], check=True)
     finish(dp, forward)
     assert (dp.upcall_stats.installed, dp.upcall_stats.drops) == (3, {"unsent": 3})
 
 
-def test_what_nobody_reads_any_more_is_counted_as_dropped(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_what_nobody_reads_any_more_is_counted_as_dropped(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Once, whether or not a batch had begun, and also for who starts anew."""
     for count in (5, 10):
         upcalls = dp.start_upcalls()
-        hosts[0].send_many(udp_frame(count, number) for number in range(5))
+        pair[0].send_many(udp_frame(count, number) for number in range(5))
         if count == 10:
             for _ in upcalls.misses():
                 break
@@ -366,12 +358,12 @@ def test_what_nobody_reads_any_more_is_counted_as_dropped(dp: Datapath, hosts: t
         assert dp.upcall_stats.dropped == count
 
 
-def test_a_batch_in_the_middle_of_which_the_datapath_is_closed(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_batch_in_the_middle_of_which_the_datapath_is_closed(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """What was answered is carried out."""
     misses = dp.misses()
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    with pair[1].capturing(is_udp) as captured:
         miss = next(misses)
         miss.install(*forward(miss))
         dp._close_upcalls()
@@ -419,7 +411,7 @@ LOOPS = [run, run_strictly, take, serve, take_asynchronously]
 @pytest.mark.parametrize("loop", LOOPS)
 def test_loop_ends_when_a_handler_closes_the_datapath(
     dp: Datapath,
-    hosts: tuple[Host, Host],
+    pair: tuple[Host, Host],
     caplog: pytest.LogCaptureFixture,
     loop: Callable[[Datapath, Callable[[Miss], None]], None],
     leave: Callable[[Datapath], None],
@@ -433,8 +425,8 @@ def test_loop_ends_when_a_handler_closes_the_datapath(
 
     dp.flows.add(Match(eth_type=0x0800), Userspace())
     dp.start_upcalls()
-    with hosts[1].capturing(is_udp) as captured:
-        hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured:
+        pair[0].send_many(udp_frame(flow, 0) for flow in range(4))
         loop(dp, answer)
         captured.wait_for(2)
     assert set(numbers_by_flow(captured)) == {0, 1}
@@ -447,7 +439,7 @@ def test_loop_ends_when_a_handler_closes_the_datapath(
 
 
 def test_answer_of_a_handler_that_has_closed_the_datapath_is_too_late(
-    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], caplog: pytest.LogCaptureFixture
 ) -> None:
     """And counted once."""
 
@@ -457,14 +449,14 @@ def test_answer_of_a_handler_that_has_closed_the_datapath_is_too_late(
         return forward(miss)
 
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(3))
     dp.run(timeout_s=5)
     assert (dp.upcall_stats.drops, dp.upcall_stats.failed) == ({"closed": 2, "failed": 1}, 1)
     assert "too late to answer" in caplog.text
     Datapath.delete(dp.name)
 
 
-def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datapath, pair: tuple[Host, Host]) -> None:
     async def main() -> None:
         serving = asyncio.create_task(dp.serve())
         await asyncio.sleep(0.05)
@@ -475,7 +467,7 @@ def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datap
     with Datapath.open(dp.name) as again:
         again.on_port_event(lambda _: again.close())
         again.start_upcalls()
-        subprocess.run(["ip", "link", "set", hosts[0].port, "down"], check=True)
+        subprocess.run(["ip", "link", "set", pair[0].port, "down"], check=True)
         again.run(timeout_s=5)
         assert "closed" in repr(again)
     Datapath.delete(dp.name)
@@ -483,7 +475,7 @@ def test_loop_ends_when_another_task_or_a_callback_closes_the_datapath(dp: Datap
 
 @pytest.mark.parametrize("inner", [lambda dp: dp.run(timeout_s=1), lambda dp: next(dp.misses(timeout_s=1))])
 def test_loop_within_a_handler_is_refused(
-    dp: Datapath, hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture, inner: Callable[[Datapath], object]
+    dp: Datapath, pair: tuple[Host, Host], caplog: pytest.LogCaptureFixture, inner: Callable[[Datapath], object]
 ) -> None:
     """It costs the packet at which it was begun, no other of the batch."""
 
@@ -494,8 +486,8 @@ def test_loop_within_a_handler_is_refused(
         return forward(miss)
 
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured:
         dp.run(timeout_s=0.3)
         captured.wait_for(3)
     assert set(numbers_by_flow(captured)) == {0, 2, 3}
@@ -505,7 +497,7 @@ def test_loop_within_a_handler_is_refused(
 
 @pytest.mark.parametrize("inner", [lambda dp: dp.serve(), lambda dp: anext(dp.async_misses())])
 def test_loop_within_a_coroutine_is_refused(
-    dp: Datapath, hosts: tuple[Host, Host], inner: Callable[[Datapath], Awaitable[object]]
+    dp: Datapath, pair: tuple[Host, Host], inner: Callable[[Datapath], Awaitable[object]]
 ) -> None:
     async def answer(miss: Miss) -> tuple[Match, Output]:
         if miss.key.udp_src == 1001:
@@ -515,17 +507,17 @@ def test_loop_within_a_coroutine_is_refused(
         return forward(miss)
 
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(4))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured:
         asyncio.run(asyncio.wait_for(dp.serve(answer), 5))
         captured.wait_for(3)
     assert set(numbers_by_flow(captured)) == {0, 2, 3}
     assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (4, 1)
 
 
-def test_loop_over_misses_that_was_broken_off_bars_no_other(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_loop_over_misses_that_was_broken_off_bars_no_other(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(6))
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(6))
 
     async def main() -> None:
         async for miss in dp.async_misses():
@@ -540,7 +532,7 @@ def test_loop_over_misses_that_was_broken_off_bars_no_other(dp: Datapath, hosts:
         dp.stop()
         return forward(miss)
 
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         for _ in range(2):
             for miss in dp.misses():
                 miss.install(*forward(miss))
@@ -550,11 +542,11 @@ def test_loop_over_misses_that_was_broken_off_bars_no_other(dp: Datapath, hosts:
     assert dp.upcall_stats.failed == 0
 
 
-def test_stop_that_came_too_early_ends_the_next_loop(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_stop_that_came_too_early_ends_the_next_loop(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Before it has handled anything; and one loop only."""
     dp.on_miss(forward)
     dp.start_upcalls()
-    hosts[0].send(udp_frame(0, 0))
+    pair[0].send(udp_frame(0, 0))
     for loop in (
         dp.run,
         lambda: list(dp.misses()),
@@ -564,7 +556,7 @@ def test_stop_that_came_too_early_ends_the_next_loop(dp: Datapath, hosts: tuple[
         dp.stop()
         loop()
         assert dp.upcall_stats.handled == 0
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         dp.run(timeout_s=0.3)
         captured.wait_for(1)
 
@@ -573,11 +565,11 @@ async def first(dp: Datapath) -> Miss | None:
     return await anext(dp.async_misses(), None)
 
 
-def test_descriptors_beyond_1023(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_descriptors_beyond_1023(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """A program with many connections waits for packets, too."""
     bounds = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (2048, bounds[1]))
-    with hosts[1].capturing(is_udp) as captured, ExitStack() as stack:
+    with pair[1].capturing(is_udp) as captured, ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, bounds)
         null = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, null)
@@ -587,5 +579,5 @@ def test_descriptors_beyond_1023(dp: Datapath, hosts: tuple[Host, Host]) -> None
         dp.on_miss(forward)
         assert dp.start_upcalls().fileno() > 1023
         with running(dp):
-            hosts[0].send(udp_frame(0, 0))
+            pair[0].send(udp_frame(0, 0))
             captured.wait_for(1)

@@ -19,12 +19,14 @@ from vswitch.model.actions import (
     DecTtl,
     Drop,
     Hash,
+    Meter,
     Output,
     PopMpls,
     PopVlan,
     PushMpls,
     PushVlan,
     Recirculate,
+    Sample,
     SetField,
     Truncate,
     Userspace,
@@ -33,6 +35,7 @@ from vswitch.packet.parse import parse
 
 SETTABLE = [name for name, view in FIELDS.items() if view.settable and not name.startswith("tun_")]
 PER_ROUND = 12
+COMPARED = ("frames", "upcalls", "drops", "explicit", "flows", "meters")
 
 
 def _value(chance: Random, name: str) -> Action:
@@ -45,7 +48,7 @@ def _actions(chance: Random, depth: int = 0) -> tuple[Action, ...]:
     """A list as a program might have it: mostly sets and outputs, now and then anything."""
     made: list[Action] = []
     for _ in range(chance.randrange(1, 5)):
-        kind = chance.randrange(16 if depth < 2 else 12)
+        kind = chance.randrange(18 if depth < 2 else 12)
         makers: dict[int, Callable[[], list[Action]]] = {
             0: lambda: [PushVlan(chance.getrandbits(12), chance.getrandbits(3), chance.choice((0x8100, 0x88A8)))],
             1: lambda: [PopVlan()],
@@ -60,6 +63,8 @@ def _actions(chance: Random, depth: int = 0) -> tuple[Action, ...]:
             13: lambda: [CheckPacketLength(chance.randrange(60, 300), *(_actions(chance, depth + 1) for _ in "ab"))],
             14: lambda: [Clone(_actions(chance, depth + 1)), Output(3)],
             15: lambda: [Recirculate(chance.randrange(1, 4))],
+            16: lambda: [Sample(chance.choice((0, 0xFFFFFFFF)), _actions(chance, depth + 1))],  # never or always
+            17: lambda: [Meter(chance.randrange(3))],
         }
         made += makers.get(kind, lambda: [_value(chance, chance.choice(SETTABLE))])()
     return (*made, Output(chance.choice((2, 3))))
@@ -75,8 +80,15 @@ def _rules(chance: Random) -> list[Rule]:
     return rules
 
 
+def _set_meters(dp: Datapath) -> None:
+    """Meter 0 lets one packet pass, meter 1 five; the next one would a second later. There is no meter 2."""
+    for number, burst in enumerate((1, 5)):
+        dp.meters.set(number, 1, "pktps", burst)
+
+
 def _in_kernel(rig: Rig, rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, ...]:
     rig.clear()
+    _set_meters(rig.dp)
     rig.dp.flows.add_many(rules)
     drops, explicit = rig.dp.ports.stats(1).drops, rig.dp.explicit_drops()
     rig.host(1).send_many(list(frames))
@@ -89,12 +101,14 @@ def _in_kernel(rig: Rig, rules: Sequence[Rule], frames: Sequence[bytes]) -> tupl
         {reason: more for reason, count in after.items() if (more := count - drops.get(reason, 0))},
         {reason: more for reason, count in explicit_after.items() if (more := count - explicit.get(reason, 0))},
         {flow.rule: (flow.stats.packets, flow.stats.bytes, flow.stats.tcp_flags) for flow in rig.dp.flows},
+        rig.dp.meters.list(),
     )  # fmt: skip
 
 
 def _simulated(rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, ...]:
     with Datapath.simulate(ports=3) as dp:
         dp.start_upcalls()
+        _set_meters(dp)
         dp.flows.add_many(rules)
         for frame in frames:
             dp.receive(frame, 1)
@@ -105,6 +119,7 @@ def _simulated(rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, 
             {port: [each.packet for each in sent if each.port == port] for port in (1, 2, 3)}, upcalls,
             dp.ports.stats(1).drops, dp.explicit_drops(),
             {flow.rule: (flow.stats.packets, flow.stats.bytes, flow.stats.tcp_flags) for flow in dp.flows},
+            dp.meters.list(),
         )  # fmt: skip
 
 
@@ -116,7 +131,7 @@ def test_simulated_and_kernel_do_the_same(rig: Rig, seed: int) -> None:
     frames = [frame.ljust(60, b"\0") for frame in frames if len(frame) <= 1500]
     expected = _in_kernel(rig, rules, frames)
     simulated = _simulated(rules, frames)
-    for what, real, guess in zip(("frames", "upcalls", "drops", "explicit", "flows"), expected, simulated, strict=True):
+    for what, real, guess in zip(COMPARED, expected, simulated, strict=True):
         assert guess == real, what
 
 
@@ -156,5 +171,5 @@ def test_rules_of_any_mask_and_priority_do_the_same(rig: Rig, seed: int) -> None
     frames += [_bent(chance, frame) for frame in frames for _ in range(2)]
     expected = _in_kernel(rig, rules, frames)
     simulated = _simulated(rules, frames)
-    for what, real, guess in zip(("frames", "upcalls", "drops", "explicit", "flows"), expected, simulated, strict=True):
+    for what, real, guess in zip(COMPARED, expected, simulated, strict=True):
         assert guess == real, what

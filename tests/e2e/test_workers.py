@@ -40,16 +40,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-
-
-@pytest.fixture
-def dp(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
-    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)  # for a machine that is busy with other tests
-    ports = [host.port for host in hosts]
-    with Datapath.create(f"w{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
-        yield datapath
+def dp(spacious: Datapath) -> Datapath:
+    return spacious
 
 
 class Stream:
@@ -98,15 +90,15 @@ class Stream:
 
 @each_kind
 def test_slow_handlers_run_beside_each_other_and_each_flow_is_asked_about_once(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """All that came meanwhile is released behind the first packet, before what finds the rule in the kernel."""
     hands = Hands(forward, pause_s=lambda miss: 0.05 + 0.05 * (miss.key.udp_src % 8) / 8, blocks=lambda _: True)
     trust_gates(dp)
     with (
-        hosts[1].capturing(is_udp) as captured,
+        pair[1].capturing(is_udp) as captured,
         at_work(dp, hands, roomy(8), kind),
-        Stream(hosts[0], 8) as stream,
+        Stream(pair[0], 8) as stream,
     ):
         wait_until(lambda: len(hands.at) == 8, "all eight are at work at one time")
         wait_until(lambda: dp.upcall_stats.waiting >= 800, "hundreds of packets wait")
@@ -127,15 +119,15 @@ def test_slow_handlers_run_beside_each_other_and_each_flow_is_asked_about_once(
 
 
 @each_kind
-def test_order_holds_while_rules_come_at_any_time(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+def test_order_holds_while_rules_come_at_any_time(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
     """Many flows, many workers, each of another speed: rules are installed right between packets."""
     chance = Random(1)
     hands = Hands(forward, pause_s=lambda _: chance.choice([0, 0.001, 0.01, 0.03]))
     trust_gates(dp)
     with (
-        hosts[1].capturing(is_udp) as captured,
+        pair[1].capturing(is_udp) as captured,
         at_work(dp, hands, roomy(32), kind),
-        Stream(hosts[0], 100, burst=3, gap_s=0.001) as stream,
+        Stream(pair[0], 100, burst=3, gap_s=0.001) as stream,
     ):
         wait_until(lambda: dp.upcall_stats.installed == 100, "the rules are installed", 20)
         stream.finish(10)
@@ -147,7 +139,7 @@ def test_order_holds_while_rules_come_at_any_time(dp: Datapath, hosts: tuple[Hos
     assert owed(dp, 1) == 0
 
 
-def test_a_flow_keeps_its_order_although_a_handler_deletes_its_rule(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_flow_keeps_its_order_although_a_handler_deletes_its_rule(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Over and over, by a call, while packets of it wait, lie in the ring, and come to its gate."""
 
     def answer(miss: Miss) -> tuple[Match, Output]:
@@ -158,9 +150,9 @@ def test_a_flow_keeps_its_order_although_a_handler_deletes_its_rule(dp: Datapath
     hands = Hands(answer, pause_s=lambda miss: 0.002 * (miss.key.udp_src % 4))
     trust_gates(dp)
     with (
-        hosts[1].capturing(is_udp) as captured,
+        pair[1].capturing(is_udp) as captured,
         at_work(dp, hands, roomy(4), "threads"),
-        Stream(hosts[0], 6, burst=2, gap_s=0.0005) as stream,
+        Stream(pair[0], 6, burst=2, gap_s=0.0005) as stream,
     ):
         wait_until(lambda: len(hands.asked) >= 150, "rules come and go", 20)
         stream.finish(20)
@@ -174,7 +166,7 @@ def test_a_flow_keeps_its_order_although_a_handler_deletes_its_rule(dp: Datapath
 
 @each_kind
 def test_a_rule_releases_what_it_takes_of_other_flows_and_their_handlers_are_not_at_fault(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """What they answer is not needed any more, however they do it."""
     refused: list[Exception] = []
@@ -201,8 +193,8 @@ def test_a_rule_releases_what_it_takes_of_other_flows_and_their_handlers_are_not
         return dp.upcall_stats.released < 8
 
     hands = Hands(answer, blocks=blocks)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 4, kind):
-        hosts[0].send_many(udp_frame(flow, number) for number in range(2) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 4, kind):
+        pair[0].send_many(udp_frame(flow, number) for number in range(2) for flow in range(4))
         captured.wait_for(8)
         wait_until(lambda: not hands.at, "all are through")
     assert numbers_by_flow(captured) == {flow: [0, 1] for flow in range(4)}
@@ -213,14 +205,14 @@ def test_a_rule_releases_what_it_takes_of_other_flows_and_their_handlers_are_not
 
 @each_kind
 def test_packets_that_are_alike_as_the_program_says_wait_for_one_answer(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """Those that its rule does not take are asked about in turn."""
     hands = Hands(lambda miss: (Match(in_port=1, udp_src=(miss.key.udp_src & ~1, 0xFFFE)), Output(2)))
     workers = Workers(8, similar=("in_port", "eth_type"))
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, number) for number in range(3) for flow in range(8))
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, workers, kind):
+    pair[0].send_many(udp_frame(flow, number) for number in range(3) for flow in range(8))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, workers, kind):
         captured.wait_for(24)
     assert numbers_by_flow(captured) == {flow: [0, 1, 2] for flow in range(8)}
     assert hands.asked == [(0, 0), (2, 0), (4, 0), (6, 0)]
@@ -229,14 +221,14 @@ def test_packets_that_are_alike_as_the_program_says_wait_for_one_answer(
 
 @each_kind
 def test_packets_that_are_answered_each_for_itself_are_asked_about_in_turn(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     def answer(miss: Miss) -> None:
         miss.send(Output(2))
 
     hands = Hands(answer, pause_s=lambda miss: 0.001 * (miss.packet[45] % 3))
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
-        hosts[0].send_many(udp_frame(flow, number) for number in range(20) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
+        pair[0].send_many(udp_frame(flow, number) for number in range(20) for flow in range(4))
         captured.wait_for(80)
     assert numbers_by_flow(captured) == {flow: list(range(20)) for flow in range(4)}
     assert sorted(hands.asked) == [(flow, number) for flow in range(4) for number in range(20)]
@@ -249,10 +241,10 @@ def test_packets_that_are_answered_each_for_itself_are_asked_about_in_turn(
 
 
 @pytest.fixture
-def narrow(lab: Lab, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
+def narrow(lab: Lab, pair: tuple[Host, Host]) -> Iterator[Datapath]:
     """One whose ports may put 292 small packets into the ring."""
     options = Options(ring_bytes=1 << 20, port_quota_bytes=1 << 17)
-    ports = [host.port for host in hosts]
+    ports = [host.port for host in pair]
     with Datapath.create(f"n{lab.name}"[:15], ports=ports, local=False, options=options) as datapath:
         yield datapath
 
@@ -262,18 +254,18 @@ FITS = (1 << 17) // 448
 
 @each_kind
 def test_the_kernel_stops_sending_for_a_port_whose_packets_wait(
-    narrow: Datapath, hosts: tuple[Host, Host], kind: str
+    narrow: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """For that port alone: new flows of another are answered by the first worker who is free."""
     dp = narrow
     hands = Hands(forward, blocks=lambda miss: miss.port == 1)
-    with hosts[0].capturing(is_udp) as captured, at_work(dp, hands, Workers(4, limit_s=60, patience_s=60), kind):
-        hosts[0].send_many(udp_frame(flow, 0) for flow in range(1000))
+    with pair[0].capturing(is_udp) as captured, at_work(dp, hands, Workers(4, limit_s=60, patience_s=60), kind):
+        pair[0].send_many(udp_frame(flow, 0) for flow in range(1000))
         wait_until(lambda: len(hands.at) == 4 and dp.upcall_stats.arrived == FITS, "all workers are at port 1")
-        hosts[1].send_many(udp_frame(2000 + flow, number) for number in range(20) for flow in range(3))
+        pair[1].send_many(udp_frame(2000 + flow, number) for number in range(20) for flow in range(3))
         assert dp.ports.stats(1).drops == {"upcall_quota": 1000 - FITS}
         assert owed(dp, 1) == FITS * 448
-        hosts[0].send(udp_frame(3000, 0))
+        pair[0].send(udp_frame(3000, 0))
         assert dp.ports.stats(1).drops == {"upcall_quota": 1001 - FITS}
         hands.permit()
         captured.wait_for(60)
@@ -285,7 +277,7 @@ def test_the_kernel_stops_sending_for_a_port_whose_packets_wait(
         hands.open()
         wait_until(lambda: settled(dp), "all are answered", 20)
         assert (dp.upcall_stats.handled, dp.upcall_stats.drops) == (FITS + 3, {})
-        hosts[0].send(udp_frame(3000, 0))
+        pair[0].send(udp_frame(3000, 0))
         wait_until(lambda: (3000, 0) in hands.asked, "the port is heard again")
     assert owed(dp, 1) == 0
 
@@ -293,14 +285,14 @@ def test_the_kernel_stops_sending_for_a_port_whose_packets_wait(
 @each_kind
 @pytest.mark.parametrize(("weights", "share"), [({}, 2), ({2: 3.0}, 1), ({1: 3.0}, 3)])
 def test_ports_share_workers_by_weight(
-    narrow: Datapath, hosts: tuple[Host, Host], kind: str, weights: dict[int, float], share: int
+    narrow: Datapath, pair: tuple[Host, Host], kind: str, weights: dict[int, float], share: int
 ) -> None:
     dp = narrow
     hands = Hands(forward, blocks=lambda _: True)
     with at_work(dp, hands, Workers(4, limit_s=60, patience_s=60, weights=weights), kind):
-        hosts[0].send_many(udp_frame(flow, 0) for flow in range(100))
+        pair[0].send_many(udp_frame(flow, 0) for flow in range(100))
         wait_until(lambda: len(hands.at) == 4, "all workers are at port 1")
-        hosts[1].send_many(udp_frame(2000 + flow, 0) for flow in range(100))
+        pair[1].send_many(udp_frame(2000 + flow, 0) for flow in range(100))
         wait_until(lambda: dp.upcall_stats.waiting == 200, "packets of both wait")
         for _ in range(8):
             asked = len(hands.asked) + 1
@@ -316,7 +308,7 @@ def test_ports_share_workers_by_weight(
 
 @each_kind
 def test_a_policy_decides_at_once_and_its_userspace_actions_go_to_workers(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """Each packet that a rule sends up is asked about, in order; those with other user data are other flows."""
     seen: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
@@ -328,8 +320,8 @@ def test_a_policy_decides_at_once_and_its_userspace_actions_go_to_workers(
         seen[flow, miss.userdata] += numbers
 
     hands = Hands(answer, blocks=lambda _: True)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
-        hosts[0].send_many(udp_frame(flow, number) for number in range(10) for flow in range(4))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
+        pair[0].send_many(udp_frame(flow, number) for number in range(10) for flow in range(4))
         captured.wait_for(40)
         wait_until(lambda: len(hands.at) == 4, "two flows, two of each")
         hands.open()
@@ -342,17 +334,17 @@ def test_a_policy_decides_at_once_and_its_userspace_actions_go_to_workers(
 
 @each_kind
 def test_a_packet_sent_up_on_purpose_may_be_answered_by_a_rule(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """One that takes the place of the rule that sent it up for later packets, and holds for those that wait, too."""
     dp.flows.add(Match(in_port=1), Userspace(b"new"))
     hands = Hands(lambda miss: Rule(forward(miss)[0], (Output(2),), 5), blocks=lambda _: True)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
-        hosts[0].send_many(udp_frame(flow, number) for number in range(5) for flow in range(3))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
+        pair[0].send_many(udp_frame(flow, number) for number in range(5) for flow in range(3))
         wait_until(lambda: len(hands.at) == 3 and owed(dp, 1) == 15 * 448, "all wait")
         hands.open()
         captured.wait_for(15)
-        hosts[0].send_many(udp_frame(flow, 5) for flow in range(3))
+        pair[0].send_many(udp_frame(flow, 5) for flow in range(3))
         captured.wait_for(18)
     assert numbers_by_flow(captured) == {flow: list(range(6)) for flow in range(3)}
     assert sorted(hands.asked) == [(flow, number) for flow in range(3) for number in range(5)]
@@ -360,7 +352,7 @@ def test_a_packet_sent_up_on_purpose_may_be_answered_by_a_rule(
     assert owed(dp, 1) == 0
 
 
-def test_a_handler_in_a_thread_uses_the_datapath_by_calls(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_handler_in_a_thread_uses_the_datapath_by_calls(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """They run in the thread of the loop; what they raise is raised in the handler."""
     threads: set[int] = set()
     raised: list[BaseException] = []
@@ -382,15 +374,15 @@ def test_a_handler_in_a_thread_uses_the_datapath_by_calls(dp: Datapath, hosts: t
         miss.drop()
 
     hands = Hands(answer)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 8, "threads") as loop:
-        hosts[0].send_many(udp_frame(flow, 0) for flow in range(8))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 8, "threads") as loop:
+        pair[0].send_many(udp_frame(flow, 0) for flow in range(8))
         captured.wait_for(8)
         wait_until(lambda: len(raised) == 8, "each is told of its error")
-        hosts[0].send_many(udp_frame(flow, 1) for flow in range(8))
+        pair[0].send_many(udp_frame(flow, 1) for flow in range(8))
         captured.wait_for(16)
         wait_until(lambda: settled(dp), "all are dropped")
         assert threads == {loop.ident}
-        hosts[0].send(udp_frame(9, 0))
+        pair[0].send(udp_frame(9, 0))
         wait_until(lambda: dp.upcall_stats.failed == 1, "what a call raises is the handler's failure if it lets it")
     assert sorted(numbers_by_flow(captured)) == list(range(8))
     assert {tuple(numbers) for numbers in numbers_by_flow(captured).values()} == {(0, 1)}
@@ -400,7 +392,7 @@ def test_a_handler_in_a_thread_uses_the_datapath_by_calls(dp: Datapath, hosts: t
         dp.call(lambda: None)
 
 
-def test_a_task_uses_the_datapath_itself_and_calls_are_made_at_once(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_task_uses_the_datapath_itself_and_calls_are_made_at_once(dp: Datapath, pair: tuple[Host, Host]) -> None:
     async def answer(miss: Miss) -> None:
         dp.call(lambda: dp.flows.add(forward(miss)[0], Output(2)))
         await asyncio.sleep(0.01)
@@ -411,8 +403,8 @@ def test_a_task_uses_the_datapath_itself_and_calls_are_made_at_once(dp: Datapath
         miss.drop()
 
     dp.start_upcalls()
-    hosts[0].send_many(udp_frame(flow, 0) for flow in range(3))
-    with hosts[1].capturing(is_udp) as captured:
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(3))
+    with pair[1].capturing(is_udp) as captured:
         asyncio.run(asyncio.wait_for(dp.serve(answer, workers=4), 10))
         captured.wait_for(3)
     assert numbers_by_flow(captured) == {flow: [0] for flow in range(3)}
@@ -444,7 +436,7 @@ def packets_of_all_kinds() -> list[Unfinished]:
 @each_kind
 @pytest.mark.parametrize("how", ["install", "send", "of userspace"])
 def test_packets_that_were_held_go_down_as_they_came(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, how: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str, how: str
 ) -> None:
     """Byte for byte, tags and what is left to the network card too, as if no worker had been at them."""
     packets = packets_of_all_kinds()
@@ -462,9 +454,9 @@ def test_packets_that_were_held_go_down_as_they_came(
         dp.flows.flush()
         if how == "of userspace":
             dp.flows.add(Match(in_port=1), Userspace(data))
-        with hosts[1].capturing(lambda frame: frame[:6] == packets[0].frame[:6]) as captured, loop:
+        with pair[1].capturing(lambda frame: frame[:6] == packets[0].frame[:6]) as captured, loop:
             for packet in packets:
-                hosts[0].send(packet.frame, packet.header)
+                pair[0].send(packet.frame, packet.header)
             ready()
             captured.wait_for(len(packets))
         return sorted(zip(captured, captured.headers, strict=True))
@@ -493,7 +485,7 @@ def test_packets_that_were_held_go_down_as_they_came(
 
 
 @each_kind
-def test_a_stream_of_tcp_through_slow_handlers(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+def test_a_stream_of_tcp_through_slow_handlers(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
     """Every packet of it is asked about; big ones stay whole on their way."""
     lengths: list[int] = []
 
@@ -502,10 +494,10 @@ def test_a_stream_of_tcp_through_slow_handlers(dp: Datapath, hosts: tuple[Host, 
         miss.send(Output(3 - miss.port))
 
     content = "".join(f"{n:07d} " for n in range(60_000))
-    url = hosts[1].serve_http(content=content)
+    url = pair[1].serve_http(content=content)
     hands = Hands(answer, pause_s=lambda _: 0.001, names=False)
     with at_work(dp, hands, roomy(4), kind):
-        assert hosts[0].curl(url, timeout_s=20) == content
+        assert pair[0].curl(url, timeout_s=20) == content
         wait_until(lambda: settled(dp), "the last ones are answered")
     assert max(lengths) > 1514
     assert (dp.upcall_stats.failed, dp.upcall_stats.drops) == (0, {})

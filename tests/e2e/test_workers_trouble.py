@@ -35,15 +35,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    return lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
-
-
-@pytest.fixture
-def dp(name: str, hosts: tuple[Host, Host]) -> Iterator[Datapath]:
-    options = Options(ring_bytes=16 << 20, port_quota_bytes=8 << 20)  # for a machine that is busy with other tests
-    with Datapath.create(name, ports=[host.port for host in hosts], local=False, options=options) as datapath:
-        yield datapath
+def dp(spacious: Datapath) -> Datapath:
+    return spacious
 
 
 def send(host: Host, flow: int, numbers: range | int) -> None:
@@ -60,7 +53,7 @@ def install(miss: Miss) -> None:
 
 @each_kind
 def test_what_waits_behind_a_packet_whose_handler_raises_is_dropped_with_it(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Others of its port go on, and later packets of the flow are asked about anew."""
 
@@ -70,15 +63,15 @@ def test_what_waits_behind_a_packet_whose_handler_raises_is_dropped_with_it(
         return forward(miss)
 
     hands = Hands(answer, blocks=lambda miss: miss.key.udp_src == 1001)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
-        send(hosts[0], 1, range(5))
-        send(hosts[0], 2, range(5))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
+        send(pair[0], 1, range(5))
+        send(pair[0], 2, range(5))
         captured.wait_for(5)
         wait_until(lambda: dp.upcall_stats.waiting == 5, "flow 1 waits")
         hands.open()
         wait_until(lambda: settled(dp), "it is dropped")
         assert owed(dp, 1) == 0
-        send(hosts[0], 1, range(5, 8))
+        send(pair[0], 1, range(5, 8))
         captured.wait_for(8)
     assert numbers_by_flow(captured) == {2: [0, 1, 2, 3, 4], 1: [5, 6, 7]}
     assert hands.asked == [(1, 0), (2, 0), (1, 5)]
@@ -89,13 +82,13 @@ def test_what_waits_behind_a_packet_whose_handler_raises_is_dropped_with_it(
 
 @each_kind
 def test_nonsense_is_refused_in_workers_too(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers: list[Any] = ["nonsense", (Match(in_port=2), Output(1)), 7, (Match(in_port=1), "to port two")]
     hands = Hands(lambda miss: forward(miss) if miss.key.udp_src == 1009 else answers[miss.key.udp_src - 1000])
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
         for flow in (0, 1, 2, 3, 9):
-            send(hosts[0], flow, 0)
+            send(pair[0], flow, 0)
         captured.wait_for(1)
         wait_until(lambda: dp.upcall_stats.failed == 4, "they are counted")
     assert numbers_by_flow(captured) == {9: [0]}
@@ -105,7 +98,7 @@ def test_nonsense_is_refused_in_workers_too(
 
 @each_kind
 def test_a_rule_that_is_refused_costs_its_packet_and_the_next_is_asked_about(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str
+    dp: Datapath, pair: tuple[Host, Host], kind: str
 ) -> None:
     """As it would lie across one that is there."""
     dp.flows.add(Match(udp_src=1009), Output(2))
@@ -114,9 +107,9 @@ def test_a_rule_that_is_refused_costs_its_packet_and_the_next_is_asked_about(
         return (Match(udp_dst=2000), Output(2)) if miss.packet[45] < 2 else forward(miss)
 
     hands = Hands(answer, blocks=lambda _: dp.upcall_stats.arrived < 12)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 4, kind):
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 4, kind):
         for flow in (1, 2):
-            send(hosts[0], flow, range(6))
+            send(pair[0], flow, range(6))
         captured.wait_for(8)
         wait_until(lambda: settled(dp), "all are done with")
     assert numbers_by_flow(captured) == {flow: [2, 3, 4, 5] for flow in (1, 2)}
@@ -127,21 +120,21 @@ def test_a_rule_that_is_refused_costs_its_packet_and_the_next_is_asked_about(
 
 
 def test_a_thread_that_is_past_its_limit_is_replaced_and_its_answer_too_late(
-    dp: Datapath, hosts: tuple[Host, Host]
+    dp: Datapath, pair: tuple[Host, Host]
 ) -> None:
     hands = Hands(install, blocks=lambda miss: miss.key.udp_src == 1001)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, Workers(1, limit_s=0.3), "threads"):
-        send(hosts[0], 1, range(4))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, Workers(1, limit_s=0.3), "threads"):
+        send(pair[0], 1, range(4))
         wait_until(lambda: dp.upcall_stats.drops == {"late": 4}, "its limit is over")
         assert settled(dp)
         assert owed(dp, 1) == 0
-        send(hosts[0], 2, range(4))
+        send(pair[0], 2, range(4))
         captured.wait_for(4)
         assert hands.at == [(1, 0)], "it is still at it"
         assert len(worker_threads()) == 2
         hands.permit()
         wait_until(lambda: hands.problems, "it is told")
-        send(hosts[0], 3, range(2))
+        send(pair[0], 3, range(2))
         captured.wait_for(6)
     assert isinstance(hands.problems[0], ConfigError)
     assert "too late to answer" in str(hands.problems[0])
@@ -151,14 +144,14 @@ def test_a_thread_that_is_past_its_limit_is_replaced_and_its_answer_too_late(
     assert (stats.handled, stats.failed, stats.drops) == (3, 1, {"late": 4})
 
 
-def test_a_task_that_is_past_its_limit_is_cancelled(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_task_that_is_past_its_limit_is_cancelled(dp: Datapath, pair: tuple[Host, Host]) -> None:
     hands = Hands(forward, blocks=lambda miss: miss.key.udp_src == 1001)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, Workers(1, limit_s=0.3), "tasks"):
-        send(hosts[0], 1, range(4))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, Workers(1, limit_s=0.3), "tasks"):
+        send(pair[0], 1, range(4))
         wait_until(lambda: dp.upcall_stats.drops == {"late": 4}, "its limit is over")
         assert settled(dp)
         assert owed(dp, 1) == 0
-        send(hosts[0], 2, range(4))
+        send(pair[0], 2, range(4))
         captured.wait_for(4)
         assert [type(problem) for problem in hands.problems] == [asyncio.CancelledError]
     assert numbers_by_flow(captured) == {2: [0, 1, 2, 3]}
@@ -166,21 +159,21 @@ def test_a_task_that_is_past_its_limit_is_cancelled(dp: Datapath, hosts: tuple[H
 
 
 def test_when_all_threads_and_those_in_their_place_are_stuck_packets_expire(
-    dp: Datapath, hosts: tuple[Host, Host]
+    dp: Datapath, pair: tuple[Host, Host]
 ) -> None:
     """Twice as many threads as workers, and no more."""
     hands = Hands(forward, blocks=lambda miss: miss.key.udp_src < 1010)
     workers = Workers(2, limit_s=0.1, patience_s=0.4)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, workers, "threads"):
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, workers, "threads"):
         for flow in range(8):
-            send(hosts[0], flow, range(2))
+            send(pair[0], flow, range(2))
         wait_until(lambda: settled(dp), "all are dropped")
         assert len(hands.at) == len(worker_threads()) == 4
         assert dp.upcall_stats.drops == {"late": 8, "expired": 8}
         assert owed(dp, 1) == 0
         hands.open()
         wait_until(lambda: not hands.at, "they end at last")
-        send(hosts[0], 10, range(2))
+        send(pair[0], 10, range(2))
         captured.wait_for(2)
     assert numbers_by_flow(captured) == {10: [0, 1]}
 
@@ -195,14 +188,14 @@ def test_when_all_threads_and_those_in_their_place_are_stuck_packets_expire(
     ],
 )
 def test_what_waits_is_bounded(
-    dp: Datapath, hosts: tuple[Host, Host], workers: Workers, flows: int, reason: str
+    dp: Datapath, pair: tuple[Host, Host], workers: Workers, flows: int, reason: str
 ) -> None:
     """In packets and in bytes; those that came first stay."""
     fits = 10 if 10 in (workers.flow_packets, workers.port_packets) else (1 << 17) // 448
     sent = 600 // flows * flows
     hands = Hands(forward, blocks=lambda _: True)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, workers, "threads"):
-        hosts[0].send_many(udp_frame(flow, number) for number in range(600 // flows) for flow in range(flows))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, workers, "threads"):
+        pair[0].send_many(udp_frame(flow, number) for number in range(600 // flows) for flow in range(flows))
         wait_until(lambda: dp.upcall_stats.drops == {reason: sent - fits}, "the rest is dropped")
         assert dp.upcall_stats.waiting == fits
         assert owed(dp, 1) == fits * 448
@@ -221,7 +214,7 @@ def test_what_waits_is_bounded(
 
 @each_kind
 def test_stop_waits_for_what_is_at_work_and_drops_what_waits(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, monkeypatch: pytest.MonkeyPatch
+    dp: Datapath, pair: tuple[Host, Host], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sleeps meanwhile, although packets come. What no worker was at is counted as closed; a second loop works."""
     rounds = Counter[bool]()
@@ -233,14 +226,14 @@ def test_stop_waits_for_what_is_at_work_and_drops_what_waits(
 
     monkeypatch.setattr(dp._loop, "_go_round", counted)
     hands = Hands(forward, blocks=lambda _: True)
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         with at_work(dp, hands, 2, kind) as loop:
             for flow in range(4):
-                send(hosts[0], flow, range(3))
+                send(pair[0], flow, range(3))
             wait_until(lambda: len(hands.at) == 2 and dp.upcall_stats.waiting == 12, "two are at work")
             dp.stop()
             wait_until(lambda: dp._loop._draining, "it waits for them")
-            send(hosts[0], 9, 0)
+            send(pair[0], 9, 0)
             time.sleep(0.3)
             assert rounds[True] < 100
             assert dp.upcall_stats.waiting == 13
@@ -252,7 +245,7 @@ def test_stop_waits_for_what_is_at_work_and_drops_what_waits(
         again = Hands(forward)
         with at_work(dp, again, 2, kind):
             for flow in range(4):
-                send(hosts[0], flow, 3)
+                send(pair[0], flow, 3)
             captured.wait_for(11)
     assert numbers_by_flow(captured) == {0: [0, 1, 2, 3], 1: [0, 1, 2, 3], 2: [3], 3: [3], 9: [0]}
     assert [flow for flow, _ in again.asked] == [9, 2, 3]
@@ -260,19 +253,19 @@ def test_stop_waits_for_what_is_at_work_and_drops_what_waits(
     assert owed(dp, 1) == 0
 
 
-def test_gates_stay_closed_while_a_loop_waits_for_its_workers_to_end(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_gates_stay_closed_while_a_loop_waits_for_its_workers_to_end(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """For longer than they are trusted when nobody is heard of; the next loop sends on what came to them."""
     hands = Hands(forward, blocks=lambda miss: miss.key.udp_src == 1002 or not dp._loop._draining)
-    with hosts[1].capturing(is_udp) as captured:
+    with pair[1].capturing(is_udp) as captured:
         with at_work(dp, hands, 2, "threads") as loop:
             for flow in (1, 2):
-                send(hosts[0], flow, 0)
+                send(pair[0], flow, 0)
             wait_until(lambda: len(hands.at) == 2, "two are at work")
             dp.stop()
             wait_until(lambda: dp.upcall_stats.installed == 1, "the rule of one")
-            send(hosts[0], 1, 1)
+            send(pair[0], 1, 1)
             time.sleep(0.7)
-            send(hosts[0], 1, 2)
+            send(pair[0], 1, 2)
             hands.open()
             loop.join(10 * patience())
         with at_work(dp, Hands(forward), 2, "threads"):
@@ -280,13 +273,13 @@ def test_gates_stay_closed_while_a_loop_waits_for_its_workers_to_end(dp: Datapat
     assert numbers_by_flow(captured) == {1: [0, 1, 2], 2: [0]}
 
 
-def test_the_end_of_its_time_is_like_stop(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_the_end_of_its_time_is_like_stop(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """What is at work then may take until its limit."""
     hands = Hands(install, blocks=lambda _: True)
     dp.on_miss(hands.in_thread)
     dp.start_upcalls()
     for flow in range(4):
-        send(hosts[0], flow, range(3))
+        send(pair[0], flow, range(3))
     dp.run(timeout_s=0.3, workers=Workers(2, limit_s=0.6))
     assert dp.upcall_stats.drops == {"late": 6, "closed": 6}
     assert settled(dp)
@@ -300,7 +293,7 @@ def test_the_end_of_its_time_is_like_stop(dp: Datapath, hosts: tuple[Host, Host]
 @each_kind
 @pytest.mark.parametrize("draining", [False, True])
 def test_a_handler_may_close_the_datapath(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, draining: bool, caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], kind: str, draining: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also while the loop waits for its workers to end. A thread does so by a call."""
 
@@ -315,7 +308,7 @@ def test_a_handler_may_close_the_datapath(
     loop = threading.Thread(target=kind_of_loop(dp, hands, 2, kind), daemon=True)
     dp.start_upcalls()
     for flow in range(4):
-        send(hosts[0], flow, range(3))
+        send(pair[0], flow, range(3))
     loop.start()
     wait_until(lambda: len(hands.at) == 2 and dp.upcall_stats.waiting == 12, "two are at work")
     if draining:
@@ -335,7 +328,7 @@ def test_a_handler_may_close_the_datapath(
 
 
 @each_kind
-def test_ctrl_c_while_workers_are_busy(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+def test_ctrl_c_while_workers_are_busy(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
     """What they are at is dropped and counted; another loop works."""
     main = threading.main_thread()
     assert threading.current_thread() is main
@@ -348,7 +341,7 @@ def test_ctrl_c_while_workers_are_busy(dp: Datapath, hosts: tuple[Host, Host], k
 
     dp.start_upcalls()
     for flow in range(4):
-        send(hosts[0], flow, range(3))
+        send(pair[0], flow, range(3))
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
@@ -360,13 +353,13 @@ def test_ctrl_c_while_workers_are_busy(dp: Datapath, hosts: tuple[Host, Host], k
     hands.open()
     wait_until(lambda: not hands.at, "their handlers end")
     assert len(dp.flows) == 0
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, Hands(forward), 2, kind):
-        send(hosts[0], 1, range(3))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, Hands(forward), 2, kind):
+        send(pair[0], 1, range(3))
         captured.wait_for(3)
     assert numbers_by_flow(captured) == {1: [0, 1, 2]}
 
 
-def test_a_task_that_serves_may_be_cancelled(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_a_task_that_serves_may_be_cancelled(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """With it those that are at packets, and none is left."""
     hands = Hands(forward, blocks=lambda _: True)
 
@@ -383,7 +376,7 @@ def test_a_task_that_serves_may_be_cancelled(dp: Datapath, hosts: tuple[Host, Ho
 
     dp.start_upcalls()
     for flow in range(4):
-        send(hosts[0], flow, range(3))
+        send(pair[0], flow, range(3))
     asyncio.run(main())
     assert [type(problem) for problem in hands.problems] == [asyncio.CancelledError] * 2
     assert (dp.upcall_stats.drops, dp.upcall_stats.failed) == ({"closed": 12}, 0)
@@ -395,7 +388,7 @@ def test_a_task_that_serves_may_be_cancelled(dp: Datapath, hosts: tuple[Host, Ho
     [("threads", SystemExit), ("threads", asyncio.CancelledError), ("tasks", asyncio.CancelledError)],
 )
 def test_what_is_raised_to_end_a_worker_costs_its_packet_and_not_the_worker(
-    dp: Datapath, hosts: tuple[Host, Host], kind: str, problem: type[BaseException]
+    dp: Datapath, pair: tuple[Host, Host], kind: str, problem: type[BaseException]
 ) -> None:
     def answer(miss: Miss) -> Answer:
         if miss.key.udp_src == 1001:
@@ -403,33 +396,33 @@ def test_what_is_raised_to_end_a_worker_costs_its_packet_and_not_the_worker(
         return forward(miss)
 
     hands = Hands(answer)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 1, kind):
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 1, kind):
         for number in range(3):
-            send(hosts[0], 1, number)
+            send(pair[0], 1, number)
         wait_until(lambda: dp.upcall_stats.drops == {"failed": 3}, "they are dropped")
-        send(hosts[0], 2, 0)
+        send(pair[0], 2, 0)
         captured.wait_for(1)
     assert numbers_by_flow(captured) == {2: [0]}
 
 
 @each_kind
-def test_a_loop_within_a_handler_of_a_worker_is_refused(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+def test_a_loop_within_a_handler_of_a_worker_is_refused(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
     def answer(miss: Miss) -> Answer:
         with pytest.raises(ConfigError, match="at a packet of a batch already"):
             dp.call(lambda: dp.run(workers=1, timeout_s=1))
         return forward(miss)
 
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, Hands(answer), 2, kind):
-        send(hosts[0], 1, range(3))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, Hands(answer), 2, kind):
+        send(pair[0], 1, range(3))
         captured.wait_for(3)
     assert numbers_by_flow(captured) == {1: [0, 1, 2]}
     assert dp.upcall_stats.failed == 0
 
 
-def test_strict_mode_with_workers(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_strict_mode_with_workers(dp: Datapath, pair: tuple[Host, Host]) -> None:
     dp.on_miss(forward)
     dp.start_upcalls()
-    send(hosts[0], 1, range(3))
+    send(pair[0], 1, range(3))
     with pytest.raises(UnexpectedUpcallError, match="udp_src=1001"):
         dp.run(strict=True, timeout_s=5, workers=2)
     wait_until(lambda: not worker_threads(), "their threads end")
@@ -462,12 +455,12 @@ print(sorted(dp.upcall_stats.drops))
 
 
 @each_kind
-def test_handlers_that_never_end_do_not_hold_their_process(name: str, hosts: tuple[Host, Host], kind: str) -> None:
-    with Datapath.create(name, ports=[host.port for host in hosts], local=False) as dp:
+def test_handlers_that_never_end_do_not_hold_their_process(name: str, pair: tuple[Host, Host], kind: str) -> None:
+    with Datapath.create(name, ports=[host.port for host in pair], local=False) as dp:
         dp.keep()
     with Controller(name, PROGRAM.format(tasks=kind == "tasks")) as controller:
         controller.wait_for()
-        hosts[0].send_many(udp_frame(flow, 0) for flow in range(8))
+        pair[0].send_many(udp_frame(flow, 0) for flow in range(8))
         controller.go_on()
         status, output, errors = controller.end(20)
     assert status == 0
@@ -494,26 +487,26 @@ dp.run(workers=Workers(4, limit_s=100, patience_s=100))
 """
 
 
-def test_what_a_process_held_that_was_killed_is_counted_by_the_next_reader(name: str, hosts: tuple[Host, Host]) -> None:
+def test_what_a_process_held_that_was_killed_is_counted_by_the_next_reader(name: str, pair: tuple[Host, Host]) -> None:
     """As closed; and the ports have their shares of the ring back."""
-    with Datapath.create(name, ports=[host.port for host in hosts], local=False) as dp:
+    with Datapath.create(name, ports=[host.port for host in pair], local=False) as dp:
         dp.keep()
     with Controller(name, KILLED) as controller:
         controller.wait_for()
         controller.go_on()
-        hosts[0].send_many(udp_frame(flow, number) for flow in range(30) for number in range(10))
+        pair[0].send_many(udp_frame(flow, number) for flow in range(30) for number in range(10))
         controller.wait_for("busy")
         with pytest.raises(BusyError):
             Datapath.open(name)
         controller.kill()
-    send(hosts[0], 99, range(20))
+    send(pair[0], 99, range(20))
     with Datapath.open(name) as dp:
         assert dp.upcall_stats.waiting == 320
         assert owed(dp, 1) == 320 * 448
-        with hosts[1].capturing(is_udp) as captured, at_work(dp, Hands(forward), 4, "threads"):
+        with pair[1].capturing(is_udp) as captured, at_work(dp, Hands(forward), 4, "threads"):
             assert dp.upcall_stats.drops == {"closed": 320}
             assert owed(dp, 1) == 0
-            send(hosts[0], 1, range(3))
+            send(pair[0], 1, range(3))
             captured.wait_for(3)
         assert numbers_by_flow(captured) == {1: [0, 1, 2]}
         assert dp.upcall_stats.arrived == 320 + dp.upcall_stats.released
@@ -577,7 +570,7 @@ def random_frames(chance: Random, flows: range, numbers: Counter[int]) -> Iterat
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_handlers_do_every_packet_is_accounted_for(
-    dp: Datapath, hosts: tuple[Host, Host], seed: int, caplog: pytest.LogCaptureFixture
+    dp: Datapath, pair: tuple[Host, Host], seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Many threads that answer, fail, take too long, and delete rules, while packets come by both ports."""
     caplog.set_level("CRITICAL", "vswitch")
@@ -614,10 +607,10 @@ def test_whatever_handlers_do_every_packet_is_accounted_for(
     numbers: Counter[int] = Counter()
 
     def send_all(port: int) -> None:
-        hosts[port].send_many(random_frames(chance, range(40 * port, 40 * port + 40), numbers))
+        pair[port].send_many(random_frames(chance, range(40 * port, 40 * port + 40), numbers))
 
     trust_gates(dp)
-    with hosts[0].capturing(is_udp) as first, hosts[1].capturing(is_udp) as second:
+    with pair[0].capturing(is_udp) as first, pair[1].capturing(is_udp) as second:
         with at_work(dp, hands, workers, "threads"):
             senders = [threading.Thread(target=send_all, args=(port,)) for port in (0, 1)]
             for sender in senders:
@@ -639,18 +632,18 @@ def test_whatever_handlers_do_every_packet_is_accounted_for(
 
 
 @each_kind
-def test_a_port_that_goes_while_its_packets_are_held(dp: Datapath, hosts: tuple[Host, Host], kind: str) -> None:
+def test_a_port_that_goes_while_its_packets_are_held(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
     """They are answered all the same; the next port with its number begins with nothing in the ring."""
     hands = Hands(forward, blocks=lambda miss: not dp._loop._stopped and miss.key.udp_src == 1001)
-    with hosts[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
-        send(hosts[0], 1, range(5))
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 2, kind):
+        send(pair[0], 1, range(5))
         wait_until(lambda: dp.upcall_stats.waiting == 5, "they are held")
         dp.call(lambda: dp.ports.remove(1))
         hands.open()
         wait_until(lambda: settled(dp), "they are done with")
-        assert dp.call(lambda: dp.ports.add(hosts[0].port)).number == 1
+        assert dp.call(lambda: dp.ports.add(pair[0].port)).number == 1
         assert owed(dp, 1) == 0
-        send(hosts[0], 2, range(3))
+        send(pair[0], 2, range(3))
         wait_until(lambda: (2, 0) in hands.asked, "the new port is heard")
         captured.wait_for(3)
         wait_until(lambda: settled(dp), "all are done with")
@@ -659,7 +652,7 @@ def test_a_port_that_goes_while_its_packets_are_held(dp: Datapath, hosts: tuple[
     assert owed(dp, 1) == 0
 
 
-def test_calls_that_wait_when_the_loop_ends_are_refused(dp: Datapath, hosts: tuple[Host, Host]) -> None:
+def test_calls_that_wait_when_the_loop_ends_are_refused(dp: Datapath, pair: tuple[Host, Host]) -> None:
     """Their threads do not wait for ever."""
     begun = threading.Event()
 
@@ -672,7 +665,7 @@ def test_calls_that_wait_when_the_loop_ends_are_refused(dp: Datapath, hosts: tup
     for _ in range(5):
         begun.clear()
         with at_work(dp, hands, 8, "threads"):
-            hosts[0].send_many(udp_frame(flow, 0) for flow in range(20))
+            pair[0].send_many(udp_frame(flow, 0) for flow in range(20))
             assert begun.wait(5 * patience())
     assert settled(dp)
     assert owed(dp, 1) == 0

@@ -211,3 +211,19 @@ def test_megaflow_is_the_widest_that_is_certain(policy: str, answer: bool, match
     names = {"ip_network": ipaddress.ip_network, "ip_address": ipaddress.ip_address, "packet": Packet(trace)}
     assert bool(eval(policy, names)) is answer
     assert trace.match == match
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ("packet.ip_dst == ip_network('10.0.0.0/8')", r"packet\.ipv4_dst\.within\('10\.0\.0\.0/8'\)"),
+        ("packet.tcp_dst == (80, 443)", "a packet has one value"),
+        ("packet.eth_src == bytes(6)", "a packet has one value"),
+        ("packet.tcp_dst == 443.0", "values are whole numbers"),
+        ("packet.tcp_dst < 443.5", "values are whole numbers"),
+        ("packet.tcp_dst < None", "does not compare with None"),
+    ],
+)
+def test_what_no_value_is_equal_to_is_not_silently_false(policy: str, sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        eval(policy, {"ip_network": ipaddress.ip_network, "packet": Packet(Trace(Key(TCP.value)))})

@@ -16,10 +16,12 @@ from vswitch import (
     Datapath,
     Decision,
     DecTtl,
+    Key,
     Match,
     Output,
     Packet,
     PolicyAnswer,
+    PolicyTimeoutError,
     PushVlan,
     Recirculate,
     Reply,
@@ -34,6 +36,8 @@ from vswitch import (
     rewrite,
     time_exceeded,
 )
+from vswitch.base.limits import MAX_RECIRCULATIONS
+from vswitch.packet.parse import parse
 from vswitch.testing import Outcome, send
 
 HOST, ROUTER = "02:00:00:00:00:01", "02:00:00:00:00:99"
@@ -154,7 +158,7 @@ def test_answers_that_cannot_be(dp: Datapath) -> None:
         return answers[int(packet.udp_dst)](packet)  # type: ignore[operator, no-any-return]
 
     for number in answers:
-        outcome = send(dp, to_router(IP(src="10.0.0.1", dst="10.0.0.9") / UDP(dport=number)))
+        outcome = send(dp, to_router(IP(src="10.0.0.1", dst="10.0.0.9") / UDP(dport=number)), may_fail=True)
         assert (outcome.failed, outcome.sent, len(dp.flows)) == (1, (), 0), number
 
 
@@ -230,7 +234,7 @@ def lambda_two(packet: Packet) -> PolicyAnswer:
 def test_functions_made_anew_are_refused_at_the_bound(dp: Datapath) -> None:
     dp.policy(lambda packet: rewrite(SetField("eth_dst", int(packet.udp_dst)), then=lambda _: output(2)))
     for port in range(300):
-        outcome = send(dp, to_router(IP() / UDP(dport=port)))
+        outcome = send(dp, to_router(IP() / UDP(dport=port)), may_fail=True)
         assert outcome.failed == (port >= 256)
 
 
@@ -248,3 +252,58 @@ def test_explain_tells_of_replies(dp: Datapath) -> None:
     assert told.reply is not None
     assert told.rule is None
     assert "reply    42 bytes to the port it came in by" in str(told)
+
+
+def to_inside(packet: Packet) -> PolicyAnswer:
+    return rewrite(SetField("ipv4_dst", 0x0A090001), DecTtl(), then=inside)
+
+
+def inside(packet: Packet) -> PolicyAnswer:
+    return output(3) if packet.ipv4_dst == "10.9.0.1" and packet.ip_ttl == 63 else drop
+
+
+def test_explain_follows_what_a_rewrite_makes(dp: Datapath) -> None:
+    dp.policy(to_inside)
+    frame = bytes(to_router(IP(dst="10.0.0.9", ttl=64) / UDP()))
+    first, second = dp.explain(frame, in_port=2).stages
+    assert second.actions == (Output(3),)
+    assert second.match.fields()["ipv4_dst"] == (0x0A090001, 0xFFFFFFFF)
+    assert "\nthen\nreads    recirc_id" in str(first)
+    assert len(dp.flows) == 0
+    assert send(dp, frame, 2).ports == [3]
+    assert {flow.rule.match for flow in dp.flows} == {first.match, second.match}
+    assert dp.explain(bytes(to_router(IP(dst="10.0.0.9", ttl=1) / UDP()))).then is None  # it dies on the way
+    assert dp.explain(Key(parse(frame, 0))).then is None  # of a key nobody knows what it becomes
+
+
+def again(packet: Packet) -> PolicyAnswer:
+    return rewrite(then=again)
+
+
+def test_explain_comes_to_an_end_as_the_datapath_does(dp: Datapath) -> None:
+    dp.policy(again)
+    frame = bytes(to_router(IP() / UDP()))
+    assert len(dp.explain(frame).stages) == 1 + MAX_RECIRCULATIONS
+    assert send(dp, frame).drops == {"recirculation_limit": 1}
+
+
+def test_explain_interrupts_a_policy_that_loops(dp: Datapath) -> None:
+    def loops(packet: Packet) -> PolicyAnswer:
+        while True:
+            pass
+
+    dp.policy(loops, limit_s=0.05)
+    with pytest.raises(PolicyTimeoutError, match=r"longer than 0\.05 s"):
+        dp.explain(bytes(60))
+
+
+def test_a_test_fails_by_what_the_policy_raises(dp: Datapath) -> None:
+    def wrong(packet: Packet) -> PolicyAnswer:
+        raise LookupError("no such thing")
+
+    dp.policy(wrong)
+    for _ in "ab":  # logged once, raised each time
+        with pytest.raises(LookupError, match="no such thing"):
+            send(dp, to_router(IP() / UDP()))
+    outcome = send(dp, to_router(IP() / UDP()), may_fail=True)
+    assert (outcome.failed, str(outcome.failure)) == (1, "no such thing")

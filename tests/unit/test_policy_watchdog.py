@@ -21,6 +21,7 @@ def udp(port: int) -> bytes:
     return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="10.0.0.1") / UDP(dport=port))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one may fall into the collector's hook
 def test_a_policy_that_does_not_end_is_interrupted(caplog: pytest.LogCaptureFixture) -> None:
     """It costs its packet; the others go on, and state is as it should be."""
     table: Table = Table()
@@ -41,7 +42,7 @@ def test_a_policy_that_does_not_end_is_interrupted(caplog: pytest.LogCaptureFixt
 
     with Datapath.simulate(ports=2) as dp:
         dp.policy(policy, limit_s=0.05)
-        outcomes = [send(dp, udp(port)) for port in (1, 2, 3, 4, 5, 3)]
+        outcomes = [send(dp, udp(port), may_fail=True) for port in (1, 2, 3, 4, 5, 3)]
         assert [outcome.failed for outcome in outcomes] == [1, 1, 0, 1, 1, 0]
         assert [outcome.ports for outcome in outcomes] == [[], [], [2], [], [], [2]]
         assert dp.upcall_stats.drops == {"failed": 4}

@@ -31,8 +31,8 @@ from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload
 from vswitch.packet.parse import parse
-from vswitch.policy.run import Explanation, Policy, explain
-from vswitch.policy.state import changing
+from vswitch.policy.explanation import Explanation
+from vswitch.policy.run import Policy
 from vswitch.upcalls.batches import Upcalls
 from vswitch.upcalls.miss import Answer, Miss
 from vswitch.upcalls.queue import Workers
@@ -289,6 +289,12 @@ class Datapath:
         """What became of packets that came up, since the datapath was made."""
         return self._tally.read()
 
+    @property
+    def last_failure(self) -> BaseException | None:
+        """Why the last packet failed that did: what a handler or a policy raised, or why its rule was refused. None if
+        none has failed since upcalls are taken."""
+        return None if self._loop.upcalls is None else self._loop.upcalls.last_failure
+
     # ---- changing
 
     def transaction(self) -> Transaction:
@@ -403,16 +409,17 @@ class Datapath:
         self.execute(frame, Output(port), in_port=port)
 
     def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:
-        """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key.
-        The datapath is not touched. ConfigError: there is no policy, or its answer is nonsense."""
+        """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key;
+        of a frame also what it would do with what a `rewrite` makes of it. The datapath is not touched. ConfigError:
+        there is no policy, or its answer is nonsense; PolicyTimeoutError: it takes too long; whatever it raises goes
+        through."""
         if self._loop.policy is None:
             raise ConfigError(f"datapath {self.name} has no policy to explain")
         frame = None
         if not isinstance(packet, Key):
-            frame = bytes(packet)
+            frame = _frame(packet)
             packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
-        with changing:
-            return explain(self._loop.policy.policy, packet, self.time(), self._loop.policy.priority, frame)
+        return self._loop.policy.explain(packet, frame)
 
     def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:
         """Let `handler` answer what comes up (decorator); `run` calls it. It returns a rule or (match, actions) to be

@@ -14,8 +14,11 @@ from collections.abc import Callable, Collection, Hashable, Iterator
 
 from vswitch.api.flows import Flows
 from vswitch.api.watchdog import Watchdog
-from vswitch.model.match import Match
+from vswitch.datapath.ebpf.state import Options
+from vswitch.model.actions import Action
+from vswitch.model.match import Key, Match
 from vswitch.model.megaflow import Rule
+from vswitch.policy.explanation import Explanation, explain
 from vswitch.policy.run import Policy, Run, Source, Stages, changes
 from vswitch.policy.state import changing
 from vswitch.upcalls.batches import Upcalls
@@ -61,6 +64,7 @@ class PolicyAtWork:
         limit_s: float,
     ) -> None:
         self.policy = Stages(policy)
+        self._limit_s = limit_s
         self._watchdog = Watchdog(limit_s)
         self._send = send
         self.priority = priority
@@ -121,6 +125,25 @@ class PolicyAtWork:
         else:
             miss.send(run.actions)
         return None
+
+    def explain(self, key: Key, frame: bytes | None) -> Explanation:
+        """What the policy would say to a packet; see `Datapath.explain`."""
+        from vswitch.datapath.simulated.backend import SimulatedBackend  # who is not asked need not load it
+
+        kernel = SimulatedBackend("explain", Options(ring_bytes=1 << 17))
+
+        def onward(key: Key, frame: bytes, actions: tuple[Action, ...]) -> tuple[Key, bytes] | None:
+            become = kernel.recirculated(key.value, frame, actions)
+            return None if become is None else (Key(become[0]), become[1])
+
+        watchdog = Watchdog(self._limit_s)
+        watchdog.begin()
+        try:
+            with changing:
+                policy = self.policy.called_by(watchdog.call)
+                return explain(policy, key, self._now_s(), self.priority, frame, onward)
+        finally:
+            watchdog.end()
 
     def _standing_rule(self, run: Run) -> Rule:
         rule = run.rule(self.priority)

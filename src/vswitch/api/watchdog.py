@@ -3,8 +3,8 @@
 Python delivers such an exception where a thread may be interrupted: between two bytecodes, at calls and loops. It must
 not fall into our own code, nor into a change of state, which would be left half done. So a second thread sends it only
 while a policy runs and changes nothing (it holds the lock `changing` once, not twice), and what was sent too late is
-taken back before the run is left. A policy that waits in C code (a sleep, a socket) is not interrupted before that
-returns.
+taken back before the run is left. One that falls into a destructor is lost, as all that those raise: another is sent. A
+policy that waits in C code (a sleep, a socket) is not interrupted before that returns.
 
 Invariant: when `call` is left, nothing is on its way.
 """

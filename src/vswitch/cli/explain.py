@@ -10,8 +10,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vswitch import ConfigError, Datapath, Policy, VswitchError, format_actions, format_match
+from vswitch import ConfigError, Datapath, Explanation, Policy, VswitchError, format_actions, format_match
 from vswitch.cli.arguments import UsageError
+from vswitch.fields import FIELDS
+from vswitch.text.values import format_value
 
 __all__ = ["explain"]
 
@@ -30,22 +32,38 @@ def explain(arguments: Namespace) -> None:
             raise
         except Exception as problem:
             raise ConfigError(f"the policy raised {type(problem).__name__}: {problem}") from problem
-    said: dict[str, Any] = {
+    if arguments.json:
+        print(json.dumps(_to_json(told)))
+        return
+    for number, stage in enumerate(told.stages):
+        if number:
+            print("then, as what it has become:")
+        _print(stage)
+
+
+def _print(told: Explanation) -> None:
+    read = [f"{name}={format_value(FIELDS[name], *bits)}" for name, bits in told.match.fields().items()]
+    for text in (" ".join(read) or "nothing of the packet", *told.state):
+        print(f"reads:    {text}")
+    print(f"megaflow: {_megaflow(told) or 'none, the answer holds for this packet alone'}")
+    print(f"actions:  {format_actions(told.actions)}")
+    if told.reply is not None:
+        print(f"reply:    {told.reply.frame.hex()}")
+
+
+def _to_json(told: Explanation) -> dict[str, Any]:
+    return {
         "reads": format_match(told.match),
         "state": list(told.state),
-        "megaflow": None if told.rule is None else f"priority({told.rule.priority}),{format_match(told.rule.match)}",
+        "megaflow": _megaflow(told),
         "actions": format_actions(told.actions),
         "reply": None if told.reply is None else told.reply.frame.hex(),
+        "then": None if told.then is None else _to_json(told.then),
     }
-    if arguments.json:
-        print(json.dumps(said))
-        return
-    for text in (said["reads"] or "any", *said["state"]):
-        print(f"reads:    {text}")
-    print(f"megaflow: {said['megaflow'] or 'none, the answer holds for this packet alone'}")
-    print(f"actions:  {said['actions']}")
-    if said["reply"]:
-        print(f"reply:    {said['reply']}")
+
+
+def _megaflow(told: Explanation) -> str | None:
+    return None if told.rule is None else f"priority({told.rule.priority}),{format_match(told.rule.match)}"
 
 
 def _load(where: str) -> Policy:

@@ -6,9 +6,10 @@ decides the megaflow; `docs/programming.md` says how.
 
 from vswitch.policy.answers import arp_reply, arp_request, echo_reply, time_exceeded
 from vswitch.policy.compose import by_port, by_vlan, in_parallel, in_sequence, pass_on
+from vswitch.policy.explanation import Explanation
 from vswitch.policy.networks import Networks
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Explanation, Policy, PolicyAnswer, Reply, Rewrite, drop, now, output, rewrite
+from vswitch.policy.run import Decision, Policy, PolicyAnswer, Reply, Rewrite, drop, now, output, rewrite
 from vswitch.policy.state import Table
 
 __all__ = [

@@ -7,6 +7,7 @@ from the answer. A question that needs all of a number (`int`, `hash`, arithmeti
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Container
 from typing import Self
 
 from vswitch.base.errors import ConfigError
@@ -25,7 +26,8 @@ class Reading:
     texts as docs/fields.md shows them; of a packet that lacks the header nothing is true: it is equal to nothing, less
     than nothing, in nothing, and false.
 
-    ConfigError: compared with what the field cannot be. TypeError: `int` and the like of a field that is not there; ask
+    ConfigError: compared with what the field cannot be. TypeError: compared with several values, a network, bytes, or a
+    float, which no value of a field is equal to; `int` and the like of a field that is not there; ask
     `present` first, which is whether the packet has the header.
     """
 
@@ -122,9 +124,16 @@ class Reading:
         """What the other side of a comparison is as a number; None if it is nothing that this field could be."""
         if isinstance(other, int):
             return int(other)
-        if not isinstance(other, str | Address) or _is_of_other_version(self._view.field, other):
-            return None
-        return field_value(self._view.field, other)
+        if isinstance(other, str | Address):
+            return None if _is_of_other_version(self._view.field, other) else field_value(self._view.field, other)
+        name = self._view.field.name
+        if isinstance(other, Network):
+            raise TypeError(f"{name} == {other!r}: a packet has one address; ask packet.{name}.within({str(other)!r})")
+        if isinstance(other, Container):
+            raise TypeError(f"{name} == {other!r}: a packet has one value; ask whether it is in them, or `within`")
+        if isinstance(other, float):
+            raise TypeError(f"{name} does not compare with {other!r}: values are whole numbers")
+        return None
 
     # ---- questions that read all of it
 

@@ -26,7 +26,6 @@ from vswitch.policy.trace import VIEWS, Trace
 
 __all__ = [
     "Decision",
-    "Explanation",
     "Moment",
     "Policy",
     "PolicyAnswer",
@@ -40,7 +39,6 @@ __all__ = [
     "changes",
     "current_run",
     "drop",
-    "explain",
     "laid_out",
     "now",
     "output",
@@ -141,6 +139,12 @@ class Stages:
         """How the one that a packet is for is called."""
         self._ids: dict[Callable[[Packet], Any], int] = {}
         self._policies: dict[int, Callable[[Packet], Any]] = {}
+
+    def called_by(self, call: Callable[[Callable[[Packet], Any], Packet], Any]) -> Stages:
+        """The same policies, and those to come, called in another way."""
+        other = Stages(self.policy)
+        other.call, other._ids, other._policies = call, self._ids, self._policies
+        return other
 
     def __call__(self, packet: Packet) -> Any:
         """Ask the one that the packet is for."""
@@ -366,46 +370,3 @@ def now() -> Moment:
     if run is None:
         raise ConfigError("now() is the time within a policy; outside of one, `time()` of the datapath tells it")
     return Moment(run)
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What a policy would do with a packet: the megaflow that follows from what it read (None: the answer holds for
-    this packet alone), the actions, and what it read of state, in words. `match`: what it read of the packet; `reply`:
-    the frame that it would answer with. `str` of it is a text of several lines."""
-
-    match: Match
-    rule: Rule | None
-    actions: tuple[Action, ...]
-    state: tuple[str, ...]
-    reply: Reply | None = None
-
-    def __str__(self) -> str:
-        lines = [
-            f"reads    {name}: value {value:#x}, bits {mask:#x}" for name, (value, mask) in self.match.fields().items()
-        ]
-        lines += [f"reads    {text}" for text in self.state]
-        lines.append(
-            f"megaflow {self.rule!r}" if self.rule else "megaflow none: the answer holds for this packet alone"
-        )
-        if self.reply is not None:
-            port = "the port it came in by" if self.reply.port is None else f"port {self.reply.port}"
-            lines.append(f"reply    {len(self.reply.frame)} bytes to {port}")
-        lines.append(f"actions  {', '.join(map(repr, self.actions)) or 'drop'}")
-        return "\n".join(lines)
-
-
-def explain(
-    policy: Callable[[Packet], Any], key: Key, now_s: float, priority: int = 0, frame: bytes | None = None
-) -> Explanation:
-    """What `policy` says to a packet that looks like `key`. What it changes of a `Table` or of `Networks` is as it was
-    afterwards. Whoever calls it holds the lock `changing`."""
-    undo: list[Callable[[], None]] = []
-    try:
-        run = Run(policy, key, now_s, None if frame is None else lambda: frame, undo)
-    finally:
-        for each in reversed(undo):
-            each()
-    state = dict.fromkeys(source.describe(part) for source, part in run.reads)
-    rule = run.rule(priority) if run.lasting else None
-    return Explanation(run.match, rule, run.actions, tuple(state), run.reply)

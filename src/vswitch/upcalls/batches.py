@@ -99,6 +99,7 @@ class Upcalls:
         self.on_close: Callable[[], None] | None = None  # of who has packets of ours
         self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
         self._reported: dict[tuple[type, str, int], tuple[int, int]] = {}  # how often, and since when
+        self.last_failure: BaseException | None = None
         self._discard_leftovers()
         tally.begin()
         self.set_miss_rate()
@@ -330,6 +331,7 @@ class Upcalls:
         cause, whatever it says: texts name the packet, or its rule."""
         # hot: once per packet that fails
         self._tally.failed()
+        self.last_failure = problem
         cause = (type(problem), *_place(problem))
         now_ns = self._now_ns()
         count, since_ns = self._reported.get(cause, (0, now_ns))

@@ -13,11 +13,13 @@ from vswitch.datapath.simulated.flows import SimulatedFlows
 from vswitch.datapath.simulated.ports import SimulatedPorts
 from vswitch.datapath.simulated.ring import SimulatedInjector, SimulatedRing
 from vswitch.fields import SLOTS
+from vswitch.model.actions import Action
 from vswitch.model.sent import Sent
 
 __all__ = ["SimulatedBackend"]
 
 _TUNNEL_SHIFT = 8 * SLOTS["tun_id"].offset
+_TUNNEL_MASK = (1 << 8 * 48) - 1 << _TUNNEL_SHIFT
 _BEGIN_NS = 10**9
 """The simulated time at first: not 0, which the kernel's counters have for never."""
 
@@ -62,6 +64,16 @@ class SimulatedBackend:
         sent = list(self._forwarder.sent)
         self._forwarder.sent.clear()
         return sent
+
+    def recirculated(self, key: int, frame: bytes, actions: tuple[Action, ...]) -> tuple[int, bytes] | None:
+        """Key and frame of what a packet becomes which these actions recirculate; None if they do not. What they send
+        goes nowhere."""
+        packet = SimulatedPacket(frame, SLOTS["in_port"].take(key), tunnel_key=key & _TUNNEL_MASK)
+        for name in ("recirc_id", "dp_hash", "skb_mark", "skb_priority"):
+            setattr(packet, name, SLOTS[name].take(key))
+        packet.recirc_id = self._forwarder.execute(packet, actions)
+        self.taken()
+        return (packet.key, packet.frame) if packet.recirc_id else None
 
     def _inject(self, look: Look, list_word: int, frame: bytes) -> None:
         in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, tunnel = look
