@@ -48,7 +48,7 @@ CANONICAL = [
     ),
     (
         "eth_type(0x86dd),ipv6(src=2001:db8::/ffff:ffff::,label=0x5,proto=6,tclass=0x4,hlimit=1,frag=later)",
-        Match(ipv6_src="2001:db8::/32", ipv6_label=5, ip_proto=6, ip_tos=4, ip_ttl=1, ip_frag=2),
+        Match(ipv6_src="2001:db8::/32", ipv6_label=5, ip_proto=6, ip_tos=4, ip_ttl=1, ip_frag=3),
     ),
     ("eth_type(0x0800),ipv4(frag=first/0x3)", Match(eth_type=V4, ip_frag=(1, 3))),
     ("eth_type(0x0800),ipv4(frag=200)", Match(eth_type=V4, ip_frag=200)),

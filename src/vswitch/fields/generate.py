@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from vswitch.fields.kinds import FRAGMENTS
 from vswitch.fields.registry import FIELDS, KEY_BYTES, KEY_WORDS, SLOTS, Field, Slot
 
 __all__ = ["fields_page", "main", "write_or_check"]
@@ -102,7 +103,7 @@ def fields_page() -> str:
     )
     kinds = {view.kind.name: view.kind for view in FIELDS.values()}
     fragment = next(view for view in FIELDS.values() if view.kind.name == "fragment")
-    fragments = ", ".join(_cell(fragment.format(value)) for value in range(3))
+    fragments = ", ".join(_cell(fragment.format(value)) for value in FRAGMENTS.values())
     lines += ["", *_KINDS.format(fragments=fragments).splitlines(), ""]
     lines += [f"* {kind.name}: {', '.join(kind.flag_names)}" for kind in kinds.values() if kind.flag_names]
     lines += ["", "## Where the bits lie", ""]

@@ -15,7 +15,8 @@ __all__ = ["KINDS", "Kind"]
 
 TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns")
 CT_STATES = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
-FRAGMENTS = ("no", "first", "later")
+FRAGMENTS = {"no": 0, "first": 1, "later": 3}
+"""Two bits, as OpenFlow has them: that it is one, and that it is not the first."""
 TUNNEL_FLAGS = ("df", "csum", "key")
 
 
@@ -75,12 +76,42 @@ def _parse_ipv6(text: str, _bits: int) -> int:
 
 def _parse_fragment(text: str, bits: int) -> int:
     if text in FRAGMENTS:
-        return FRAGMENTS.index(text)
+        return FRAGMENTS[text]
     return _number(text, bits)  # any number: masks are written with this kind too
 
 
 def _format_fragment(value: int, _bits: int) -> str:
-    return FRAGMENTS[value] if value < len(FRAGMENTS) else str(value)
+    return next((word for word, number in FRAGMENTS.items() if number == value), str(value))
+
+
+OPENFLOW_PORTS = {
+    "IN_PORT": 0xFFFFFFF8, "TABLE": 0xFFFFFFF9, "NORMAL": 0xFFFFFFFA, "FLOOD": 0xFFFFFFFB, "ALL": 0xFFFFFFFC,
+    "CONTROLLER": 0xFFFFFFFD, "LOCAL": 0xFFFFFFFE, "ANY": 0xFFFFFFFF, "UNSET": 0xFFFFFFF7,
+}  # fmt: skip
+"""Reserved ports, in 32 bits (OpenFlow 1.3.5 section A.2.1; OpenFlow 1.5.1 section 7.2.3 for UNSET)."""
+_OFPORT_NAMES = {number: word for word, number in OPENFLOW_PORTS.items()}
+
+
+def _format_ofport(value: int, _bits: int) -> str:
+    return _OFPORT_NAMES.get(value, str(value))
+
+
+def _parse_ofport(text: str, bits: int) -> int:
+    """A port by number, 16-bit reserved ones included, or by a reserved name."""
+    if text.upper() in OPENFLOW_PORTS:
+        return OPENFLOW_PORTS[text.upper()]
+    value = _number(text, bits)
+    if 0xFF00 <= value <= 0xFFFF:  # as OpenFlow 1.0 has them
+        return value | 0xFFFF0000
+    return value
+
+
+def _parse_packet_type(text: str, _bits: int) -> int:
+    """`(namespace,type)`, both of 16 bits, or all of it as a number."""
+    parts = text.removeprefix("(").removesuffix(")").split(",")
+    if len(parts) == 2:
+        return _number(parts[0], 16) << 16 | _number(parts[1], 16)
+    return _number(text, 32)
 
 
 def _flags(name: str, names: tuple[str, ...]) -> Kind:
@@ -112,6 +143,8 @@ KINDS = {
         Kind("ipv4", lambda value, _bits: str(ipaddress.IPv4Address(value)), _parse_ipv4, prefix_masks=True),
         Kind("ipv6", lambda value, _bits: str(ipaddress.IPv6Address(value)), _parse_ipv6, prefix_masks=True),
         Kind("fragment", _format_fragment, _parse_fragment),
+        Kind("ofport", _format_ofport, _parse_ofport),
+        Kind("packet_type", lambda value, _bits: f"({value >> 16},{value & 0xFFFF:#x})", _parse_packet_type),
         _flags("tcp_flags", TCP_FLAGS),
         _flags("ct_state", CT_STATES),
         _flags("tunnel_flags", TUNNEL_FLAGS),

@@ -247,5 +247,5 @@ def _options(view: Field, allowed: tuple[int, ...]) -> str:
     return " or ".join(view.format(option) for option in allowed)
 
 
-FRAGMENT_NO, FRAGMENT_FIRST, FRAGMENT_LATER = range(len(FRAGMENTS))
+FRAGMENT_NO, FRAGMENT_FIRST, FRAGMENT_LATER = FRAGMENTS.values()
 """Values of the field `ip_frag`."""

@@ -100,7 +100,7 @@ _MIN_ETH_TYPE = 0x0600  # IEEE 802.3 clause 3.2.6: below it is a length
 _NO_ETH_TYPE = 0x05FF
 _LLC_SNAP = bytes.fromhex("aaaa03000000")
 _ARP_ETHERNET_IPV4 = bytes.fromhex("000108000604")  # htype, ptype, hlen, plen
-_WHOLE, _FIRST, _LATER = (FRAGMENTS.index(word) for word in ("no", "first", "later"))
+_WHOLE, _FIRST, _LATER = FRAGMENTS.values()
 _VISIBLE_BYTES = 14 + 2 * 4 + 8 + PARSE_BYTES  # Ethernet, two tags, LLC and SNAP, the view
 
 _EXTENSION_UNITS = {HOP_BY_HOP: 8, ROUTING: 8, DESTINATION: 8, AUTHENTICATION: 4, FRAGMENT: 0}

@@ -58,7 +58,7 @@ def _views() -> dict[str, View]:
 VIEWS = _views()
 """All fields. Those that need the same have the same `needs`."""
 
-_FRAGMENT, _LATER = VIEWS["ip_frag"], FRAGMENTS.index("later")
+_FRAGMENT, _LATER = VIEWS["ip_frag"], FRAGMENTS["later"]
 
 
 @lru_cache(4096)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vswitch.base import limits
@@ -144,9 +144,13 @@ def _parts() -> Iterator[str]:
             yield f"#define {view.name.upper()}_SHIFT {view.shift}"
 
 
-def _enum(name: str, prefix: str, words: Iterable[str]) -> list[str]:
-    members = (f"\t{prefix}_{word.upper()} = {number}," for number, word in enumerate(words))
+def _enum(name: str, prefix: str, words: Mapping[str, int]) -> list[str]:
+    members = (f"\t{prefix}_{word.upper()} = {number}," for word, number in words.items())
     return [f"enum {name} {{", *members, "};"]
+
+
+def _counted(words: Iterable[str]) -> dict[str, int]:
+    return {word: number for number, word in enumerate(words)}
 
 
 def flow_key_header() -> str:
@@ -182,12 +186,12 @@ def flow_key_header() -> str:
         ],
         [
             "/* Why a packet was dropped: vswitch.model.port.DROP_REASONS. */",
-            *_enum("drop_reason", "DROP", DROP_REASONS),
+            *_enum("drop_reason", "DROP", _counted(DROP_REASONS)),
         ],
         [f"#define DROP_REASONS {len(DROP_REASONS)}"],
         [
             "/* Why a packet went up: vswitch.model.upcall.UpcallReason. */",
-            *_enum("upcall_reason", "UPCALL", (reason.name for reason in sorted(UpcallReason, key=lambda r: r.value))),
+            *_enum("upcall_reason", "UPCALL", {reason.name: reason.value for reason in UpcallReason}),
         ],
     ]
     return "\n".join("\n".join(lines) + "\n" for lines in sections)

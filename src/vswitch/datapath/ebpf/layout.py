@@ -37,7 +37,7 @@ __all__ = [
     "Verdict",
 ]
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024

@@ -34,7 +34,7 @@ _MPLS_TYPES = (MPLS, MPLS_MULTICAST)
 _LOWEST_TYPE = 0x0600
 _L4_SUMS = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
 """Protocol -> where the Internet checksum lies in its header."""
-_WHOLE, _LATER = FRAGMENTS.index("no"), FRAGMENTS.index("later")
+_WHOLE, _LATER = FRAGMENTS["no"], FRAGMENTS["later"]
 _U64 = (1 << 64) - 1
 
 

@@ -241,7 +241,7 @@ _Static_assert(sizeof(union flow_key) == KEY_BYTES, "union flow_key");
 enum ip_frag {
 	FRAGMENT_NO = 0,
 	FRAGMENT_FIRST = 1,
-	FRAGMENT_LATER = 2,
+	FRAGMENT_LATER = 3,
 };
 
 /* Bits of tun_flags. */

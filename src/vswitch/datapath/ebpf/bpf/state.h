@@ -14,7 +14,7 @@
 #include "kernel.h"
 #include "flow_key.h"
 
-#define LAYOUT 4		/* changes with anything in this file: another process must not misread the maps */
+#define LAYOUT 5		/* changes with anything in this file: another process must not misread the maps */
 #define MAX_MASKS 1024		/* masks that views[].order can name; Datapath.create(max_masks=) may allow fewer */
 #define VIEWS 64		/* changes of version between two waits for programs under way */
 #define STAGE 1024		/* flows of one control request */
