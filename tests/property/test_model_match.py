@@ -135,6 +135,7 @@ def test_fields_bring_back_all_bits_that_lie_in_a_field(match: Match) -> None:
 
 
 @given(field_values())
+@example({"nd_target": (0, 0), "nd_sll": (1, 1), "ct_ipv6_dst": (0, 1)})  # two fields in one slot
 def test_fields_of_a_match_make_the_same_match(fields: FieldValues) -> None:
     match = match_or_none(fields)
     assume(match is not None)

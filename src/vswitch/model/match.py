@@ -118,7 +118,7 @@ class Match:
 
     def fields(self) -> dict[str, tuple[int, int]]:
         """The fields constrained: name -> (value, mask), both in the field's own bits."""
-        return {name: (FIELDS[name].take(self.value), mask) for name, mask in self._masked()}
+        return {name: (FIELDS[name].take(self.value) & mask, mask) for name, mask in self._masked()}
 
     def _masked(self) -> Iterator[tuple[str, int]]:
         """Names and masks, one view for every bit constrained, in the registry's order."""
