@@ -14,20 +14,59 @@ MAY_IMPORT = {
     "fields": {"base"},
     "packet": {"base", "fields"},
     "model": {"base", "fields"},
-    "text": {"base", "fields", "packet", "model"},
+    "messages": {"base", "fields", "model"},
+    "text": {"base", "fields", "packet", "model", "messages"},
     "policy": {"base", "fields", "packet", "model"},
     "datapath": {"base", "fields", "packet", "model"},
+    "openflow": {"base", "fields", "model", "messages"},
+    "ofproto": {"base", "fields", "packet", "model", "messages"},
     "upcalls": {"base", "fields", "model", "datapath"},
     "api": {"base", "fields", "packet", "model", "text", "policy", "datapath", "upcalls"},
-    "cli": {"base", "fields", "packet", "model", "text", "datapath", "upcalls", "api", ""},
-    "": {"base", "fields", "model", "text", "policy", "api", "cli"},  # vswitch/__init__.py and __main__.py
+    "bridge": {
+        "base",
+        "fields",
+        "packet",
+        "model",
+        "messages",
+        "text",
+        "datapath",
+        "openflow",
+        "ofproto",
+        "upcalls",
+        "api",
+    },
+    "cli": {
+        "base",
+        "fields",
+        "packet",
+        "model",
+        "messages",
+        "text",
+        "datapath",
+        "openflow",
+        "upcalls",
+        "api",
+        "bridge",
+        "",
+    },
+    "": {
+        "base",
+        "fields",
+        "model",
+        "messages",
+        "text",
+        "policy",
+        "api",
+        "bridge",
+        "cli",
+    },  # vswitch/__init__.py and __main__.py
 }
 
 # What programs may import besides `vswitch` itself.
 PUBLIC = {"vswitch.api", "vswitch.packet", "vswitch.testing"}
 
 # Time, chance and the outside world are arguments there.
-PURE = {"base", "fields", "packet", "model", "text", "policy"}
+PURE = {"base", "fields", "packet", "model", "messages", "text", "policy", "openflow", "ofproto"}
 IMPURE_MODULES = {
     "asyncio",
     "ctypes",

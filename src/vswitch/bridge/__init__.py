@@ -1,0 +1,1 @@
+"""A whole OpenFlow switch on a datapath: `Bridge`, its controllers, its upcalls."""

@@ -1,0 +1,1 @@
+"""The switch of OpenFlow: tables, groups, meters, and the translation of what they say into megaflows. No clock."""
