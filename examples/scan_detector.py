@@ -44,6 +44,7 @@ def main(name: str, devices: Iterable[str]) -> None:
 def guard() -> Callable[[Packet], object]:
     """A policy that drops what comes from those who are shut out, and passes on all else."""
     until = Table(key="ipv4_src")
+    banned: deque[int] = deque()
     tries: OrderedDict[int, deque[float]] = OrderedDict()
 
     def policy(packet: Packet) -> object:
@@ -54,7 +55,10 @@ def guard() -> Callable[[Packet], object]:
             return drop
         connection = (int(source), int(packet.tcp_src), int(packet.tcp_dst))  # so it has a megaflow of its own
         if packet.tcp_flags & (SYN | ACK) == SYN and is_too_fast(connection[0]):
+            banned.append(int(source))
             until[source] = time.monotonic() + BAN_S
+            if len(banned) > MAX_SOURCES:
+                until.pop(banned.popleft(), None)
             print(f"shut out: {source}", flush=True)
             return drop
         return pass_on
@@ -73,9 +77,14 @@ def guard() -> Callable[[Packet], object]:
 def star() -> Policy:
     """A policy for a switch on which everybody reaches port 1, and it reaches everybody."""
     place_of = Table(key="eth_src")
+    addresses: set[int] = set()
 
     def policy(packet: Packet) -> PolicyAnswer:
         if packet.in_port != 1:
+            if len(addresses) >= MAX_SOURCES:
+                addresses.clear()
+                place_of.clear()
+            addresses.add(int(packet.eth_src))
             place_of[packet.eth_src] = packet.in_port
             return Decision(output(1), idle_timeout_s=IDLE_S)
         port = place_of.get(packet.eth_dst)

@@ -159,7 +159,9 @@ def test_key_is_as_the_registry_has_it(program: ObjectFile) -> None:
 
 
 def numbers(ours: object) -> dict[str, int]:
-    """Names and numbers of an enum, of a class of constants, or of a tuple of names."""
+    """Names and numbers of an enum, of a class of constants, of a dict, or of a tuple of names."""
+    if isinstance(ours, dict):
+        return {name.upper(): number for name, number in ours.items()}
     if isinstance(ours, tuple):
         return {name.upper(): number for number, name in enumerate(ours)}
     if isinstance(ours, type) and issubclass(ours, IntEnum):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.datapaths import frame, is_test, require_sound
+from tests.datapaths import TEST_TYPE, frame, is_test, require_sound
 from tests.lab import Host, wait_until
 from tests.reactive import running
 from vswitch import (
@@ -23,6 +23,7 @@ from vswitch import (
     Output,
     Packet,
     Policy,
+    PolicyAnswer,
     Rule,
     Table,
     Userspace,
@@ -30,6 +31,7 @@ from vswitch import (
     now,
     output,
 )
+from vswitch.packet import build
 
 Hosts = tuple[Host, Host, Host]
 
@@ -220,6 +222,27 @@ def test_static_rules_and_a_policy_live_side_by_side(dp: Datapath, hosts: Hosts)
         third.wait_for(1)
         assert hosts[0].ping(hosts[1].ip, count=2, interval_s=0.05).received == 2
     assert heard == [b"seen"]
+
+
+def test_a_rule_does_not_outlive_its_time_however_long_its_batch_takes(dp: Datapath, hosts: Hosts) -> None:
+    """What was answered first waits for what is answered slowly; by then its time is over."""
+    dp.start_upcalls()
+    hosts[0].send_many(build.ethernet(0x020000000002, number, TEST_TYPE, bytes(46)) for number in range(1, 6))
+    over = time.monotonic() + 0.5
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.eth_src == 1:
+            return output(2) if now() < over else drop
+        time.sleep(0.2)
+        return drop
+
+    with hosts[1].capturing(is_test) as second:
+        dp.run(timeout_s=0.1)
+        second.wait_for(1)
+    assert dp.upcall_stats.handled == 5
+    assert time.monotonic() > over
+    assert [flow for flow in dp.flows if flow.actions == output(2)] == []
 
 
 def test_policy_on_asyncio(dp: Datapath, hosts: Hosts) -> None:

@@ -113,8 +113,7 @@ def _simulated(rules: Sequence[Rule], frames: Sequence[bytes]) -> tuple[object, 
         for frame in frames:
             dp.receive(frame, 1)
         sent = dp.sent()
-        misses = dp.start_upcalls().misses()
-        upcalls = [(miss.packet, miss.key, miss.reason, miss.userdata, miss.length) for miss in misses]
+        upcalls = [(miss.packet, miss.key, miss.reason, miss.userdata, miss.length) for miss in dp.misses()]
         return (
             {port: [each.packet for each in sent if each.port == port] for port in (1, 2, 3)}, upcalls,
             dp.ports.stats(1).drops, dp.explicit_drops(),

@@ -61,7 +61,7 @@ def test_it_tells_of_a_reply(file: str, capsys: pytest.CaptureFixture[str]) -> N
     assert told["megaflow"] is None
     assert Ether(bytes.fromhex(told["reply"]))[ARP].psrc == "10.0.0.9"
     assert main(["explain", f"{file}:answer", ASKS.hex()]) == 0
-    assert "none, the answer holds for this packet alone" in capsys.readouterr().out
+    assert "none, for this packet alone, as it is a reply" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

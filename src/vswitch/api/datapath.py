@@ -383,6 +383,8 @@ class Datapath:
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
         given. One that takes longer than `limit_s` for a packet gets a PolicyTimeoutError, as soon as it does something
         in Python: its packet is dropped and counted as failed. ConfigError: there is one already."""
+        if not callable(function):
+            raise ConfigError(f"policy {function!r} is no function")
         if not isinstance(limit_s, int | float) or not 0 < limit_s <= 3600:
             raise ConfigError(f"limit_s {limit_s!r} of a policy is outside 0..3600, 0 excluded")
         if self._loop.policy is not None:
@@ -418,6 +420,8 @@ class Datapath:
         frame = None
         if not isinstance(packet, Key):
             frame = _frame(packet)
+            if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
+                raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
             packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
         return self._loop.policy.explain(packet, frame)
 

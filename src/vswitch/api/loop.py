@@ -13,7 +13,7 @@ import logging
 import math
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vswitch.api.flows import Flows
 from vswitch.api.policies import PolicyAtWork
@@ -184,8 +184,10 @@ class Loop:
 
     # ---- who answers
 
-    def _answerer(self) -> Handler:
-        handler, policy = self.handler, self.policy
+    def _answerer(self, handler: Any = None) -> Any:
+        """Who is asked about a packet: the policy about misses, if there is one, else `handler` (None: that of
+        `on_miss`)."""
+        handler, policy = handler or self.handler, self.policy
         if policy is None:
             return handler
         return lambda miss: policy.answer(miss) if miss.reason is UpcallReason.MISS else handler(miss)
@@ -208,7 +210,7 @@ class Loop:
                     upcalls.handle(handler)
 
     def _run_workers(self, upcalls: Upcalls, workers: Workers | int, deadline_ns: int | None, strict: bool) -> None:
-        settings = Workers(workers) if isinstance(workers, int) else workers
+        settings = _settings(workers)
         runner = AtOnce(self.handler) if self._backend.simulated else Threads(settings.count, self.handler)
         pool = self._begin_pool(upcalls, settings, runner)
         self._listen(upcalls)
@@ -228,7 +230,7 @@ class Loop:
             if workers is not None:
                 await self._serve_workers(upcalls, handler or self.handler, workers, strict)
                 return
-            answerer = handler or self._answerer()
+            answerer = self._answerer(handler)
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
                     if strict:
@@ -241,7 +243,7 @@ class Loop:
     async def _serve_workers(
         self, upcalls: Upcalls, handler: AsyncHandler, workers: Workers | int, strict: bool
     ) -> None:
-        settings = Workers(workers) if isinstance(workers, int) else workers
+        settings = _settings(workers)
         pool = self._begin_pool(upcalls, settings, Tasks(settings.count, handler))
         while self._goes_on(upcalls) and await self._async_wait(upcalls):
             pool.turn(_refuse if strict else None)
@@ -385,3 +387,8 @@ def _refuse(miss: Miss) -> None:
     """Of strict mode."""
     if miss.reason is UpcallReason.MISS:
         raise UnexpectedUpcallError(f"a packet from port {miss.port} matches no megaflow: {miss.key!r}")
+
+
+def _settings(workers: Workers | int) -> Workers:
+    """ConfigError: neither a number nor `Workers`."""
+    return workers if isinstance(workers, Workers) else Workers(workers)

@@ -1,7 +1,7 @@
 """A policy at work: it answers misses, and its megaflows go when what they were decided by changes.
 
-Invariant: of each megaflow that stands, everything is waited for that its run has read of state; nobody waits for one
-that is gone.
+Invariant: of each megaflow that stands, everything is waited for that its run has read or written of state; nobody
+waits for one that is gone.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class PolicyAtWork:
                 self._deferring = False
                 if self._changed:
                     self.withdraw_changed()
-            if run.reply is None and run.lasting:
+            if run.lasting:
                 rule = self._standing_rule(run)
                 if changes.count == run.changes_seen:
                     return rule
@@ -147,11 +147,11 @@ class PolicyAtWork:
 
     def _standing_rule(self, run: Run) -> Rule:
         rule = run.rule(self.priority)
-        if run.reads or run.valid_until_s is not None:
+        if run.reads or run.writes or run.valid_until_s is not None:
             before = self._standing.pop(rule.match, None)
             if before is not None:
                 before.forget()
-            self._standing[rule.match] = _Standing(rule, run.reads, self)
+            self._standing[rule.match] = _Standing(rule, [*run.reads, *run.writes] if run.writes else run.reads, self)
         return rule
 
     def make_way(self, rules: list[Rule]) -> set[Match]:

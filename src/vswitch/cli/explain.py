@@ -45,7 +45,7 @@ def _print(told: Explanation) -> None:
     read = [f"{name}={format_value(FIELDS[name], *bits)}" for name, bits in told.match.fields().items()]
     for text in (" ".join(read) or "nothing of the packet", *told.state):
         print(f"reads:    {text}")
-    print(f"megaflow: {_megaflow(told) or 'none, the answer holds for this packet alone'}")
+    print(f"megaflow: {_megaflow(told) or f'none, for this packet alone, as {told.alone}'}")
     print(f"actions:  {format_actions(told.actions)}")
     if told.reply is not None:
         print(f"reply:    {told.reply.frame.hex()}")
@@ -63,7 +63,13 @@ def _to_json(told: Explanation) -> dict[str, Any]:
 
 
 def _megaflow(told: Explanation) -> str | None:
-    return None if told.rule is None else f"priority({told.rule.priority}),{format_match(told.rule.match)}"
+    """As text, or None."""
+    rule = told.rule
+    if rule is None:
+        return None
+    timeouts = (("idle_timeout", rule.idle_timeout_s), ("hard_timeout", rule.hard_timeout_s))
+    words = [f"{name}({seconds:g})" for name, seconds in timeouts if seconds is not None]
+    return ",".join((f"priority({rule.priority})", *words, format_match(rule.match)))
 
 
 def _load(where: str) -> Policy:

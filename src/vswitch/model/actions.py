@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import index
+from typing import Any
 
 from vswitch.base.errors import ConfigError, LimitError
 from vswitch.base.limits import MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_PORT, MAX_USERDATA_BYTES
@@ -43,6 +45,11 @@ __all__ = [
 
 VLAN_PROTOCOLS = (0x8100, 0x88A8)
 MPLS_PROTOCOLS = (0x8847, 0x8848)
+
+
+def _as_number(value: Any) -> Any:
+    """Of what is as good as a number, as is a packet's field in a policy, that number."""
+    return index(value) if hasattr(value, "__index__") and not isinstance(value, int) else value
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
@@ -85,6 +92,8 @@ class Output:
     port: int
 
     def __post_init__(self) -> None:
+        if type(self.port) is not int:
+            object.__setattr__(self, "port", _as_number(self.port))
         _check("output port", self.port, 0, MAX_PORT)
 
 

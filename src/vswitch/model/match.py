@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from vswitch.base.errors import ConfigError
@@ -169,6 +170,8 @@ def field_value(view: Field, written: FieldValue) -> int:
     if isinstance(written, bool) or not isinstance(written, int | str):
         if isinstance(written, ipaddress.IPv4Address | ipaddress.IPv6Address):
             return field_value(view, str(written))
+        if not isinstance(written, bool) and hasattr(written, "__index__"):  # a packet's field, in a policy
+            return field_value(view, index(written))
         raise ConfigError(f"{view.name}: {written!r} is neither a number nor text")
     if isinstance(written, str):
         return view.parse(written)

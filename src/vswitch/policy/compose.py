@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vswitch.base.errors import ConfigError
+from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Clone, Drop, Output, Sample, Userspace, check_actions
 from vswitch.policy.packet import Packet
 from vswitch.policy.run import Decision, Policy, Rewrite, drop, laid_out
@@ -76,7 +77,11 @@ def by_vlan(policies: Mapping[int | None, Policy], otherwise: Policy | None = No
 
 
 def _by(field: str, policies: Mapping[Any, Policy], otherwise: Policy | None) -> Policy:
-    """Numbers are compared one after another: who has none of them reads no more than it takes to know that."""
+    """Numbers are compared one after another: who has none of them reads no more than it takes to know that.
+    ConfigError: what is no number of the field."""
+    for number in policies:
+        if number is not None and (not isinstance(number, int) or not 0 <= number <= FIELDS[field].max):
+            raise ConfigError(f"by {field}: {number!r} is outside 0..{FIELDS[field].max}")
     numbers = [number for number in policies if number is not None]
 
     def policy(packet: Packet) -> Any:

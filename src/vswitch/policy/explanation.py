@@ -22,15 +22,16 @@ Onward = Callable[[Key, bytes, tuple[Action, ...]], tuple[Key, bytes] | None]
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a policy would do with a packet: the megaflow that follows from what it read (None: the answer holds for
-    this packet alone), the actions, and what it read of state, in words. `match`: what it read of the packet; `reply`:
-    the frame that it would answer with; `then`: the same of the packet that a `Rewrite` made of it, if its frame is
-    known. `str` of it is a text of several lines."""
+    this packet alone, `alone` says why), the actions, and what it read or wrote of state, in words. `match`: what it
+    read of the packet; `reply`: the frame that it would answer with; `then`: the same of the packet that a `Rewrite`
+    made of it, if its frame is known. `str` of it is a text of several lines."""
 
     match: Match
     rule: Rule | None
     actions: tuple[Action, ...]
     state: tuple[str, ...]
     reply: Reply | None = None
+    alone: str = ""
     then: Explanation | None = None
 
     @property
@@ -44,7 +45,7 @@ class Explanation:
         ]
         lines += [f"reads    {text}" for text in self.state]
         lines.append(
-            f"megaflow {self.rule!r}" if self.rule else "megaflow none: the answer holds for this packet alone"
+            f"megaflow {self.rule!r}" if self.rule else f"megaflow none: for this packet alone, as {self.alone}"
         )
         if self.reply is not None:
             port = "the port it came in by" if self.reply.port is None else f"port {self.reply.port}"
@@ -65,7 +66,7 @@ def explain(
 ) -> Explanation:
     """What `policy` says to a packet that looks like `key`, and to what becomes of it as far as `onward` knows. What it
     changes of a `Table` or of `Networks` is as it was afterwards. Whoever calls it holds the lock `changing`."""
-    undo: list[Callable[[], None]] = []
+    undo: dict[int, Callable[[], None]] = {}
     told: list[Explanation] = []
     try:
         while len(told) <= MAX_RECIRCULATIONS:
@@ -76,7 +77,7 @@ def explain(
                 break
             key, frame = become
     finally:
-        for each in reversed(undo):
+        for each in undo.values():
             each()
     whole = told.pop()
     while told:
@@ -85,6 +86,9 @@ def explain(
 
 
 def _told(run: Run, priority: int) -> Explanation:
-    state = dict.fromkeys(source.describe(part) for source, part in run.reads)
+    state = [source.describe(part) for source, part in run.reads]
+    state += [f"{source.describe(part)}, written" for source, part in run.writes]
+    if run.valid_until_s is not None:
+        state.append(f"the time: it is {run.now_s:.6f}, and that it is not {run.valid_until_s:.6f} yet")
     rule = run.rule(priority) if run.lasting else None
-    return Explanation(run.match, rule, run.actions, tuple(state), run.reply)
+    return Explanation(run.match, rule, run.actions, tuple(dict.fromkeys(state)), run.reply, run.alone)

@@ -21,7 +21,7 @@ from vswitch.fields import FIELDS, Field, field
 from vswitch.model.match import field_value_and_mask
 from vswitch.policy.packet import Reading
 from vswitch.policy.run import Waiting, changes, current_run
-from vswitch.policy.state import LockedMapping, changing, frozen, tell
+from vswitch.policy.state import OWN_CHANGE, LockedMapping, changing, frozen, tell
 
 __all__ = ["Networks"]
 
@@ -147,6 +147,8 @@ class _Ranges:
 
 
 _ABSENT = object()
+_WHOLE = "all"
+"""The part of a table that changes with any network."""
 
 
 class Networks(LockedMapping):
@@ -242,9 +244,10 @@ class Networks(LockedMapping):
             tell(self._set(bits, prefix, value))
 
     def _set(self, bits: int, prefix: Prefix, value: Hashable) -> list[Waiting]:
+        self._note_write(bits, prefix)
         if self._entries.get((bits, prefix), _ABSENT) == value:
             return []
-        self._rehearse(bits, prefix)
+        self._rehearse()
         if (bits, prefix) not in self._entries:
             self._of(bits).add(prefix)
         self._entries[bits, prefix] = value
@@ -255,7 +258,8 @@ class Networks(LockedMapping):
         with changing:
             if (bits, prefix) not in self._entries:
                 raise KeyError(str(key))
-            self._rehearse(bits, prefix)
+            self._note_write(bits, prefix)
+            self._rehearse()
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
             tell(self._changed(bits, prefix))
@@ -271,23 +275,22 @@ class Networks(LockedMapping):
     def clear(self) -> None:
         """No networks any more; all megaflows that were decided by them are withdrawn together."""
         with changing:
+            run = current_run()
+            if run is not None:
+                run.writes.append((self, _WHOLE))
             if not self._entries:
                 return
             changes.count += 1
-            run = current_run()
             if run is not None and any(source is self for source, _ in run.reads):
-                run.lasting = False
+                run.alone = OWN_CHANGE
+            self._rehearse()
+            self._entries.clear()
+            self._segments.clear()
             if run is not None and run.undo is not None:
-                for bits, prefix in list(self._entries):
-                    self._rehearse(bits, prefix)
-                    del self._entries[bits, prefix]
-                    self._of(bits).remove(prefix)
                 return
             told = [waiting for ranges in self._ranges.values() for waiting in ranges.take_all()]
             told += self._whole
             self._whole.clear()
-            self._entries.clear()
-            self._segments.clear()
             self._ranges.clear()
             tell(told)
 
@@ -299,7 +302,7 @@ class Networks(LockedMapping):
         if run is not None and any(
             source is self and self._touches(part, bits, begin, end) for source, part in run.reads
         ):
-            run.lasting = False
+            run.alone = OWN_CHANGE
         if run is not None and run.undo is not None:
             return []
         told = self._ranges[bits].take(begin, end) if bits in self._ranges else []
@@ -307,23 +310,21 @@ class Networks(LockedMapping):
         self._whole.clear()
         return told
 
-    def _rehearse(self, bits: int, prefix: Prefix) -> None:
-        """A network is about to change: if that is only tried, note how it was."""
+    def _rehearse(self) -> None:
+        """Networks are about to change: if that is only tried, note how they were, in their order."""
         run = current_run()
-        if run is None or run.undo is None:
+        if run is None or run.undo is None or id(self) in run.undo:
             return
-        before = self._entries.get((bits, prefix), _ABSENT)
+        before = dict(self._entries)
 
         def undo() -> None:
-            if before is _ABSENT:
-                del self._entries[bits, prefix]
+            for bits, prefix in self._entries.keys() - before.keys():
                 self._of(bits).remove(prefix)
-            else:
-                if (bits, prefix) not in self._entries:
-                    self._of(bits).add(prefix)
-                self._entries[bits, prefix] = before
+            for bits, prefix in before.keys() - self._entries.keys():
+                self._of(bits).add(prefix)
+            self._entries = before
 
-        run.undo.append(undo)
+        run.undo[id(self)] = undo
 
     @staticmethod
     def _touches(part: Hashable, bits: int, begin: int, end: int) -> bool:
@@ -348,10 +349,15 @@ class Networks(LockedMapping):
         else:
             self._whole.pop(waiting, None)
 
+    def _note_write(self, bits: int, prefix: Prefix) -> None:
+        run = current_run()
+        if run is not None:
+            run.writes.append((self, (bits, prefix[0], prefix[0] + (1 << bits - prefix[1]) - 1)))
+
     def _note_all(self) -> None:
         run = current_run()
         if run is not None:
-            run.reads.append((self, "all"))
+            run.reads.append((self, _WHOLE))
 
     # ---- how networks are written
 

@@ -79,9 +79,9 @@ class Reading:
         """Whether it is `first`, `last`, or a number between the two."""
         return self.present and self >= first and self <= last
 
-    def __and__(self, mask: int) -> Self:
+    def __and__(self, mask: int | Reading) -> Self:
         """These bits of it alone. Bits that the field does not have are zero."""
-        return type(self)(self._trace, self._view, self._mask & mask, self.present)
+        return type(self)(self._trace, self._view, self._mask & int(mask), self.present)
 
     __rand__ = __and__
 
@@ -153,6 +153,17 @@ class Reading:
     def __repr__(self) -> str:
         return f"<{self._view.field.name} {self}>"
 
+    def __format__(self, specification: str) -> str:
+        """As text; by what is good for numbers alone, as a number."""
+        return format(int(self) if specification[-1:] in tuple("bcdoxXn") else str(self), specification)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """What is asked of a copy is asked of it."""
+        return self
+
     def __add__(self, other: int | Reading) -> int:
         return int(self) + int(other)
 
@@ -165,22 +176,64 @@ class Reading:
     def __mul__(self, other: int | Reading) -> int:
         return int(self) * int(other)
 
-    def __floordiv__(self, other: int) -> int:
-        if other > 0 and other & other - 1 == 0:
-            return self >> other.bit_length() - 1
-        return int(self) // other
+    def __floordiv__(self, other: int | Reading) -> int:
+        divisor = int(other)
+        if divisor > 0 and divisor & divisor - 1 == 0:
+            return self >> divisor.bit_length() - 1
+        return int(self) // divisor
 
-    def __mod__(self, other: int) -> int:
-        if other > 0 and other & other - 1 == 0:
-            return int(self & other - 1)
-        return int(self) % other
+    def __mod__(self, other: int | Reading) -> int:
+        divisor = int(other)
+        if divisor > 0 and divisor & divisor - 1 == 0:
+            return int(self & divisor - 1)
+        return int(self) % divisor
 
-    def __rshift__(self, count: int) -> int:
+    def __divmod__(self, other: int | Reading) -> tuple[int, int]:
+        return divmod(int(self), int(other))
+
+    def __truediv__(self, other: float | Reading) -> float:
+        return int(self) / (int(other) if isinstance(other, Reading) else other)
+
+    def __pow__(self, other: int | Reading) -> int:
+        return int(int(self) ** int(other))
+
+    def __rshift__(self, count: int | Reading) -> int:
         """Reads what is left of it only."""
-        return int(self & -1 << count) >> count
+        places = int(count)
+        return int(self & -1 << places) >> places
 
-    def __lshift__(self, count: int) -> int:
-        return int(self) << count
+    def __lshift__(self, count: int | Reading) -> int:
+        return int(self) << int(count)
+
+    def __rfloordiv__(self, other: int) -> int:
+        return other // int(self)
+
+    def __rmod__(self, other: int) -> int:
+        return other % int(self)
+
+    def __rdivmod__(self, other: int) -> tuple[int, int]:
+        return divmod(other, int(self))
+
+    def __rtruediv__(self, other: float) -> float:
+        return other / int(self)
+
+    def __rpow__(self, other: int) -> int:
+        return int(other ** int(self))
+
+    def __rrshift__(self, other: int) -> int:
+        return other >> int(self)
+
+    def __rlshift__(self, other: int) -> int:
+        return other << int(self)
+
+    def __neg__(self) -> int:
+        return -int(self)
+
+    def __pos__(self) -> int:
+        return int(self)
+
+    def __invert__(self) -> int:
+        return ~int(self)
 
     def __or__(self, other: int | Reading) -> int:
         return int(self) | int(other)
@@ -235,6 +288,13 @@ class Packet:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """What is read of a copy is read of it."""
+        return self
 
     def __getattr__(self, name: str) -> Reading:
         raise AttributeError(f"a packet has no field {name!r} (docs/fields.md lists them)")

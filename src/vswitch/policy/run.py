@@ -3,8 +3,11 @@
 One run is one packet. What is read of the packet is in its `Trace`; what is read of state is listed here, so that the
 megaflow can be withdrawn when that changes; what is read of the time bounds how long the megaflow may live.
 
+What it writes to state is listed too: a packet that the megaflow takes is one for which that would have been written
+again, so the megaflow is right as long as it stands there.
+
 Invariant: a run whose answer would not be the same a moment later, or for the next packet of its megaflow, is not
-`lasting`: its answer holds for its own packet alone.
+`lasting`: its answer holds for its own packet alone, and `alone` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, Protocol
 from vswitch.base.errors import ConfigError
 from vswitch.base.limits import MAX_ACTIONS, MAX_TIMEOUT_S
 from vswitch.model.actions import Action, Drop, Output, Recirculate, check_actions
-from vswitch.model.match import Key, Match
+from vswitch.model.match import Key
 from vswitch.model.megaflow import Rule
 from vswitch.policy.packet import Packet
 from vswitch.policy.trace import VIEWS, Trace
@@ -141,9 +144,9 @@ class Stages:
         self._policies: dict[int, Callable[[Packet], Any]] = {}
 
     def called_by(self, call: Callable[[Callable[[Packet], Any], Packet], Any]) -> Stages:
-        """The same policies, and those to come, called in another way."""
+        """The same policies, called in another way; those to come are its own."""
         other = Stages(self.policy)
-        other.call, other._ids, other._policies = call, self._ids, self._policies
+        other.call, other._ids, other._policies = call, dict(self._ids), dict(self._policies)
         return other
 
     def __call__(self, packet: Packet) -> Any:
@@ -239,8 +242,8 @@ class Run:
     through."""
 
     __slots__ = (
-        "actions", "changes_seen", "hard_timeout_s", "idle_timeout_s", "lasting", "now_s", "reads", "reply", "trace",
-        "undo", "valid_until_s",
+        "actions", "alone", "changes_seen", "hard_timeout_s", "idle_timeout_s", "match", "now_s", "reads", "reply",
+        "trace", "undo", "valid_until_s", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -249,17 +252,18 @@ class Run:
         key: Key,
         now_s: float,
         frame: Callable[[], bytes] | None = None,
-        undo: list[Callable[[], None]] | None = None,
+        undo: dict[int, Callable[[], None]] | None = None,
     ) -> None:
-        # hot: once per upcall. `undo`: if it is a list, what the policy changes of state concerns nobody, and here is
-        # noted how to undo it
+        # hot: once per upcall. `undo`: if it is there, what the policy changes of state concerns nobody, and here is
+        # noted how to undo it, for each container by its id
         self.undo = undo
         self.trace = Trace(key, frame)
         self.reply: Reply | None = None
         self.reads: list[tuple[Source, Hashable]] = []
+        self.writes: list[tuple[Source, Hashable]] = []
         self.now_s = now_s
         self.valid_until_s: float | None = None
-        self.lasting = True
+        self.alone = ""
         token = _current.set(self)
         try:
             answer = laid_out(policy(Packet(self.trace)))
@@ -275,8 +279,12 @@ class Run:
         elif isinstance(answer, Rewrite):
             answer = self._going_on(policy, answer)
         self.actions = _checked(answer)
-        self.lasting &= self.reply is None and not self.trace.whole
+        if self.reply is not None:
+            self.alone = "it is a reply"
+        elif self.trace.whole:
+            self.alone = "it follows from the bytes of the frame"
         self._bound_by_time()
+        self.match = self.trace.finish()
 
     @staticmethod
     def _going_on(policy: Callable[[Packet], Any], answer: Rewrite) -> tuple[Action, ...]:
@@ -288,16 +296,17 @@ class Run:
         if self.valid_until_s is not None:
             left_s = min(self.valid_until_s - self.now_s, MAX_TIMEOUT_S)
             self.hard_timeout_s = left_s if self.hard_timeout_s is None else min(left_s, self.hard_timeout_s)
-            self.lasting &= left_s >= SHORTEST_S
+            if left_s < SHORTEST_S:
+                self.alone = self.alone or "it holds for less than a millisecond"
 
     @property
-    def match(self) -> Match:
-        """The packets that get the same answer."""
-        return self.trace.match
+    def lasting(self) -> bool:
+        """Whether the answer holds for more than its own packet."""
+        return not self.alone
 
     def rule(self, priority: int) -> Rule:
         """The megaflow of this run."""
-        return Rule(self.trace.match, self.actions, priority, self.idle_timeout_s, self.hard_timeout_s)
+        return Rule(self.match, self.actions, priority, self.idle_timeout_s, self.hard_timeout_s)
 
     def holds_until(self, time_s: float) -> None:
         """The answer may be another from then on."""
@@ -323,8 +332,12 @@ class Moment:
         self._run = run
         self._offset_s = offset_s
 
-    def _has_come(self, time_s: float) -> bool:
-        if self._run.now_s + self._offset_s >= time_s:
+    def _has_come(self, time_s: float | Moment, passed: bool) -> bool:
+        """Whether it is that time, or if it has `passed`."""
+        if isinstance(time_s, Moment):
+            raise TypeError("compare now() with a number: what a policy keeps of a time is float(now())")
+        mine = self._run.now_s + self._offset_s
+        if mine > time_s or (mine == time_s and not passed):
             return True
         self._run.holds_until(time_s - self._offset_s)
         return False
@@ -335,17 +348,17 @@ class Moment:
     def __bool__(self) -> bool:
         raise TypeError("now() is neither true nor false: compare it by < or >=")
 
-    def __ge__(self, time_s: float) -> bool:
-        return self._has_come(time_s)
+    def __ge__(self, time_s: float | Moment) -> bool:
+        return self._has_come(time_s, False)
 
-    def __gt__(self, time_s: float) -> bool:
-        return self._has_come(time_s)
+    def __gt__(self, time_s: float | Moment) -> bool:
+        return self._has_come(time_s, True)
 
-    def __lt__(self, time_s: float) -> bool:
-        return not self._has_come(time_s)
+    def __lt__(self, time_s: float | Moment) -> bool:
+        return not self._has_come(time_s, False)
 
-    def __le__(self, time_s: float) -> bool:
-        return not self._has_come(time_s)
+    def __le__(self, time_s: float | Moment) -> bool:
+        return not self._has_come(time_s, True)
 
     def __add__(self, seconds: float) -> Moment:
         return Moment(self._run, self._offset_s + seconds)
@@ -356,7 +369,7 @@ class Moment:
         return Moment(self._run, self._offset_s - seconds)
 
     def __float__(self) -> float:
-        self._run.lasting = False
+        self._run.alone = "it follows from the exact time"
         return self._run.now_s + self._offset_s
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
 """State that policies keep, and that knows which megaflows were decided by it.
 
 A policy that reads `table[key]` has an answer that holds as long as that entry does. Who changes the entry thereby
-withdraws the megaflows that were made of it, and no others.
+withdraws the megaflows that were made of it, and no others. One that writes an entry has a megaflow whose packets would
+write the same: it holds as long as that stands there.
 
 State may be changed by any thread. A run, and what follows from it, holds the lock that each change takes: so no change
 falls between a read and the note of it.
@@ -33,6 +34,9 @@ def tell(waiting: Iterable[Waiting]) -> None:
     for owner in {id(each): each for each in owners if each is not None}.values():
         owner.settle()
 
+
+OWN_CHANGE = "it follows from what this run has changed"
+"""Why an answer holds for its packet alone."""
 
 _ALL = object()
 """The part of a table that changes when an entry comes or goes: what `len` and iteration read."""
@@ -119,10 +123,11 @@ class Table(LockedMapping):
             tell(self._set(plain, value))
 
     def _set(self, plain: Hashable, value: Hashable) -> list[Waiting]:
+        self._note_write(plain)
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
             return []
-        self._rehearse(plain)
+        self._rehearse()
         self._entries[plain] = value
         return self._changed((plain, _ALL) if new else (plain,))
 
@@ -131,7 +136,8 @@ class Table(LockedMapping):
         with changing:
             if plain not in self._entries:
                 raise KeyError(self.describe(plain))
-            self._rehearse(plain)
+            self._note_write(plain)
+            self._rehearse()
             del self._entries[plain]
             tell(self._changed((plain, _ALL)))
 
@@ -147,21 +153,17 @@ class Table(LockedMapping):
         """No entries any more; their megaflows are withdrawn together."""
         with changing:
             parts = [*self._entries, _ALL] if self._entries else []
-            for plain in self._entries:
-                self._rehearse(plain)
+            self._note_write(_ALL)
+            self._rehearse()
             self._entries.clear()
             tell(self._changed(parts))
 
-    def _rehearse(self, plain: Hashable) -> None:
-        """An entry is about to change: if that is only tried, note how it was."""
+    def _rehearse(self) -> None:
+        """Entries are about to change: if that is only tried, note how they were, in their order."""
         run = current_run()
-        if run is None or run.undo is None:
-            return
-        if plain in self._entries:
-            before = self._entries[plain]
-            run.undo.append(lambda: self._entries.__setitem__(plain, before))
-        else:
-            run.undo.append(lambda: self._entries.__delitem__(plain))
+        if run is not None and run.undo is not None and id(self) not in run.undo:
+            before = dict(self._entries)
+            run.undo[id(self)] = lambda: setattr(self, "_entries", before)
 
     def _changed(self, parts: Iterable[Hashable]) -> list[Waiting]:
         """Who waited for one of these parts."""
@@ -170,7 +172,7 @@ class Table(LockedMapping):
         run = current_run()
         for part in parts:
             if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
-                run.lasting = False  # the answer follows from what it has changed itself
+                run.alone = OWN_CHANGE
             if run is None or run.undo is None:
                 told += self._waiting.pop(part, ())
         return told
@@ -188,6 +190,11 @@ class Table(LockedMapping):
             there.pop(waiting, None)
             if not there:
                 self._waiting.pop(part, None)
+
+    def _note_write(self, part: Hashable) -> None:
+        run = current_run()
+        if run is not None:
+            run.writes.append((self, part))
 
     def _note(self, plain: Hashable) -> None:
         # hot: for each read
@@ -208,7 +215,10 @@ class Table(LockedMapping):
 
 
 def frozen(value: Any) -> Hashable:
-    """A value that cannot change unseen. ConfigError if this one could."""
+    """A value that cannot change unseen; of a packet's fields, also within tuples, their numbers. ConfigError if this
+    one could."""
+    if type(value) is tuple:
+        return tuple(map(frozen, value))
     if isinstance(value, Reading):
         return int(value) if value.present else None
     if isinstance(value, Moment):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS, KEY_BYTES, SLOTS, Field
@@ -67,6 +67,19 @@ def _placed(slot: str, mask: int) -> int:
     return SLOTS[slot].place(mask)
 
 
+class _Finished(dict[str, int]):
+    """What is known of a packet whose policy has answered. Who has kept it, to read it in a later run, would read what
+    no megaflow is made of."""
+
+    def get(self, *_slot: object) -> Any:
+        raise ConfigError("this packet's policy has answered: keep what you read of a packet, int(packet.tcp_dst)")
+
+    __setitem__ = get
+
+
+_FINISHED = _Finished()
+
+
 class Trace:
     """The packet with this key, and which bits of it are known.
 
@@ -102,6 +115,12 @@ class Trace:
         for slot, bits in self._known.items():
             mask |= _placed(slot, bits)
         return Match.from_ints(self.key.value, mask)
+
+    def finish(self) -> Match:
+        """The same; nothing can be read any more."""
+        match = self.match
+        self._known = _FINISHED
+        return match
 
     def peek(self, view: View, mask: int) -> int:
         """The value of these bits, which stay unknown: an answer must not follow from it unless `settle` says so."""

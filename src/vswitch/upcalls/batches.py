@@ -12,9 +12,9 @@ Invariant: every record is sent down, or dropped and counted, exactly once.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from heapq import heappop, heappush
 from sys import getrefcount
 from time import monotonic_ns
@@ -27,6 +27,7 @@ from vswitch.model.actions import Action, Userspace, walk
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.model.upcall import UpcallReason
+from vswitch.upcalls.failures import Failures
 from vswitch.upcalls.lanes import Lanes
 from vswitch.upcalls.miss import Answer, Miss, apply_answer
 from vswitch.upcalls.rates import NewFlowLimits
@@ -34,8 +35,6 @@ from vswitch.upcalls.stats import Drop, Tally
 from vswitch.upcalls.waiting import Gates, Recent
 
 __all__ = ["Upcalls"]
-
-logger = logging.getLogger("vswitch")
 
 BATCH = 256
 """Upcalls taken at a time: enough to make the cost of a system call small, few enough that a packet does not wait
@@ -47,6 +46,9 @@ BATCH_NS = 4_000_000
 HURRIES = 3
 """How often the ring is looked through, after a batch, for packets of flows that could have their way in the kernel if
 nothing of them was left in the ring."""
+
+_SHORTEST_S = 0.001
+"""Megaflows count milliseconds."""
 
 _WAYS_MADE = 2
 """How often megaflows make way for those of one batch, which may lie across each other, too."""
@@ -66,10 +68,6 @@ def _own_references() -> int:
 
 
 _OWN_REFERENCES = _own_references()
-
-_MAX_DEPTH = 100
-"""Frames to look through for where something was raised: of an exception that is raised over and over there are ever
-more."""
 
 
 class Upcalls:
@@ -98,7 +96,7 @@ class Upcalls:
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
         self.on_close: Callable[[], None] | None = None  # of who has packets of ours
         self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
-        self._reported: dict[tuple[type, str, int], tuple[int, int]] = {}  # how often, and since when
+        self._failures = Failures()
         self.last_failure: BaseException | None = None
         self._discard_leftovers()
         tally.begin()
@@ -327,25 +325,10 @@ class Upcalls:
         self.report(problem, miss)
 
     def report(self, problem: BaseException, miss: Miss) -> None:
-        """Once for each cause, with where it came from, then at every power of ten. What is raised at one place is one
-        cause, whatever it says: texts name the packet, or its rule."""
-        # hot: once per packet that fails
+        """A packet failed by this."""
         self._tally.failed()
         self.last_failure = problem
-        cause = (type(problem), *_place(problem))
-        now_ns = self._now_ns()
-        count, since_ns = self._reported.get(cause, (0, now_ns))
-        count += 1
-        self._reported[cause] = count, since_ns
-        if len(self._reported) > 1000:
-            self._reported.clear()
-        if count == 1:
-            name = type(problem).__name__
-            logger.error("handling %r failed (1 times): %s: %s", miss, name, problem, exc_info=problem)
-        elif count in (10, 100, 1000, 10000) or count % 100000 == 0:
-            rate = count / max((now_ns - since_ns) / 1e9, 1e-3)
-            name = type(problem).__name__
-            logger.error("handling %r failed (%d times, %.3g/s): %s: %s", miss, count, rate, name, problem)
+        self._failures.report(problem, miss, self._now_ns())
 
     def _finish(self) -> None:
         """Carry the answers out. Whatever becomes of them, the ports get their share of the ring back."""
@@ -408,6 +391,8 @@ class Upcalls:
 
     def _install(self, handled: list[Miss]) -> None:
         rules = [miss.rule for miss in handled if miss.rule is not None]
+        if any(rule.hard_timeout_s is not None for rule in rules):
+            rules = self._shortened(handled, (self._now_ns() - self._begun_ns) / 1e9)
         if not rules:
             return
         try:
@@ -415,6 +400,23 @@ class Upcalls:
             self._tally.installed(len(rules))
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
+
+    def _shortened(self, handled: list[Miss], ago_s: float) -> list[Rule]:
+        """The rules of these, those with a hard timeout as if they had been installed when the batch began: they were
+        answered since then, and are not to outlive their time. What is over already is carried out, and no more."""
+        for miss in handled:
+            rule = miss.rule
+            if rule is None or rule.hard_timeout_s is None:
+                continue
+            left_s = rule.hard_timeout_s - ago_s
+            if left_s >= _SHORTEST_S:
+                miss.rule = replace(rule, hard_timeout_s=left_s)
+            else:
+                miss._send, miss.rule = rule.actions, None
+                self._recent.forget({rule.match})
+                self._shaken = True
+                self.on_refusal(rule)
+        return [miss.rule for miss in handled if miss.rule is not None]
 
     def _install_one_by_one(self, handled: list[Miss]) -> None:
         """One of them is refused: find out which, and let the others live."""
@@ -571,15 +573,3 @@ class Upcalls:
                 at = slot * PORT_RING.size // 8
                 # a port that was made anew under its number owes nothing of what the last one has sent up
                 self._rings[at + 1] = min(self._rings[at + 1] + size, self._rings[at])
-
-
-def _place(problem: BaseException) -> tuple[str, int]:
-    """File and line where it was raised."""
-    trace = problem.__traceback__
-    if trace is None:
-        return "", 0
-    for _ in range(_MAX_DEPTH):
-        if trace.tb_next is None:
-            break
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

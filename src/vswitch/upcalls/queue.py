@@ -87,6 +87,8 @@ class Workers:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value <= MAX_LIMIT_S:
                 raise ConfigError(f"{name} {value!r} of workers is outside 0..{MAX_LIMIT_S}, 0 excluded")
+        if not isinstance(self.weights, Mapping):
+            raise ConfigError(f"weights {self.weights!r} of workers are no mapping of ports to numbers")
         for port, weight in self.weights.items():
             if not isinstance(port, int) or not 0 <= port <= MAX_PORT:
                 raise ConfigError(f"port {port!r} in weights is outside 0..{MAX_PORT}")

@@ -1,0 +1,350 @@
+"""What a policy writes is as much a reason for its megaflow as what it reads: a packet that the megaflow takes would
+have written it again."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import signal
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+from vswitch import (
+    ConfigError,
+    Datapath,
+    Decision,
+    Match,
+    Miss,
+    Networks,
+    Output,
+    Packet,
+    PolicyAnswer,
+    SetField,
+    Table,
+    Workers,
+    by_port,
+    drop,
+    now,
+    output,
+)
+from vswitch.testing import send
+
+A, B, C = (f"02:00:00:00:00:0{number}" for number in (1, 2, 3))
+
+
+@pytest.fixture
+def dp() -> Iterator[Datapath]:
+    with Datapath.simulate(ports=3) as datapath:
+        yield datapath
+
+
+def tcp(src: str = A, dst: str = B, sport: int = 40000, dport: int = 80, flags: str = "A") -> bytes:
+    return bytes(
+        Ether(src=src, dst=dst) / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=sport, dport=dport, flags=flags)
+    )
+
+
+def learning(place_of: Any, ports: tuple[int, ...]) -> Any:
+    def policy(packet: Packet) -> PolicyAnswer:
+        place_of[packet.eth_src] = packet.in_port
+        port = place_of.get(packet.eth_dst)
+        if port is None:
+            return output(*(number for number in ports if packet.in_port != number))
+        return output(port) if packet.in_port != port else drop
+
+    return policy
+
+
+def test_a_host_that_comes_back_is_found_there(dp: Datapath) -> None:
+    dp.policy(learning(Table(key="eth_src"), (1, 2, 3)))
+    for src, dst, port in ((A, B, 1), (B, A, 2), (A, B, 1), (A, B, 3)):
+        send(dp, tcp(src, dst), port)
+    assert send(dp, tcp(B, A), 2).ports == [3]
+    assert send(dp, tcp(A, B), 1).upcalls == 1
+    assert send(dp, tcp(B, A), 2).ports == [1]
+
+
+@pytest.mark.parametrize("kind", [Table, Networks])
+@pytest.mark.parametrize("seed", range(12))
+def test_megaflows_are_as_if_each_packet_had_been_asked_about(kind: Any, seed: int) -> None:
+    """Hosts wander; a switch of Python alone says what each packet is to do."""
+    chance = Random(seed)
+    places: Any = kind(key="eth_src")
+    naive: dict[str, int] = {}
+    with Datapath.simulate(ports=3) as dp:
+        dp.policy(learning(places, (1, 2, 3)))
+        for _ in range(150):
+            src, dst = chance.sample((A, B, C), 2)
+            port = naive.get(src, 1) if chance.random() < 0.8 else chance.randrange(1, 4)
+            naive[src] = port
+            goes_to = {naive[dst]} if dst in naive else {1, 2, 3}
+            assert set(send(dp, tcp(src, dst), port).ports) == goes_to - {port}
+
+
+def test_sessions_that_end_can_begin_again(dp: Datapath) -> None:
+    sessions: Table = Table()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.in_port == 1:
+            session = (packet.tcp_src, packet.tcp_dst)
+            if packet.tcp_flags & 2:
+                sessions[session] = True
+            elif packet.tcp_flags & 1:
+                sessions.pop(session, None)
+            return output(2)
+        return output(1) if (packet.tcp_dst, packet.tcp_src) in sessions else drop
+
+    for _ in range(3):
+        assert send(dp, tcp(flags="S"), 1).ports == [2]
+        assert send(dp, tcp(B, A, 80, 40000), 2).ports == [1]
+        assert send(dp, tcp(flags="FA"), 1).ports == [2]
+        assert send(dp, tcp(B, A, 80, 40000), 2).ports == []
+
+
+def test_who_clears_a_table_is_asked_again_when_something_is_in_it(dp: Datapath) -> None:
+    table: Table = Table({1: 1})
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.in_port == 2:
+            table.clear()
+        else:
+            table[int(packet.tcp_dst)] = 1
+        return output(3)
+
+    send(dp, tcp(), 2)
+    assert send(dp, tcp(), 2).upcalls == 0
+    send(dp, tcp(), 1)
+    assert send(dp, tcp(), 2).upcalls == 1
+
+
+# ---- explain
+
+
+def test_explain_leaves_the_order_of_entries_as_it_is(dp: Datapath) -> None:
+    table, networks = Table({1: 1, 2: 2, 3: 3}), Networks(["10.0.0.0/8", "11.0.0.0/8"])
+
+    @dp.policy
+    def policy(_packet: Packet) -> PolicyAnswer:
+        del table[next(iter(table))]
+        del networks[next(iter(networks))]
+        return drop
+
+    dp.explain(tcp())
+    assert (list(table), list(networks)) == ([1, 2, 3], ["10.0.0.0/8", "11.0.0.0/8"])
+    assert networks.lookup("10.1.1.1")
+
+
+def test_explain_uses_up_no_recirculation_ids(dp: Datapath) -> None:
+    from vswitch import rewrite
+
+    dp.policy(lambda _packet: rewrite(SetField("eth_dst", 1), then=lambda _: output(2)))
+    for _ in range(300):
+        dp.explain(tcp())
+    assert send(dp, tcp()).ports == [2]
+
+
+def test_explain_tells_of_what_is_written_and_of_the_time(dp: Datapath) -> None:
+    table: Table = Table()
+    end = dp.time() + 60
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        table["seen"] = packet.in_port
+        return output(2) if now() < end else drop
+
+    told = dp.explain(tcp(), in_port=1)
+    assert "entry 'seen' of a table, written" in told.state
+    assert f"the time: it is {dp.time():.6f}, and that it is not {end:.6f} yet" in told.state
+    assert told.rule is not None
+    assert told.rule.hard_timeout_s == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (lambda packet: output(packet.frame[0] + 1), "it follows from the bytes of the frame"),
+        (lambda _packet: output(int(float(now()))), "it follows from the exact time"),
+    ],
+)
+def test_explain_says_why_there_is_no_megaflow(dp: Datapath, policy: Any, why: str) -> None:
+    dp.policy(policy)
+    assert dp.explain(tcp()).alone == why
+
+
+# ---- time
+
+
+def test_the_boundary_of_a_time_is_where_it_is_said_to_be(dp: Datapath) -> None:
+    end = dp.time() + 1
+    dp.policy(lambda _packet: output(2) if now() <= end else drop)
+    assert send(dp, tcp()).ports == [2]
+    dp.advance(1)
+    assert dp.time() == end
+    assert send(dp, tcp()).ports == [2]
+    dp.advance(0.001)
+    assert send(dp, tcp()).ports == []
+
+
+def test_now_is_not_kept(dp: Datapath) -> None:
+    kept: list[Any] = []
+
+    @dp.policy
+    def policy(_packet: Packet) -> PolicyAnswer:
+        kept.append(now())
+        return output(2) if kept[0] < now() else drop
+
+    with pytest.raises(TypeError, match="what a policy keeps of a time is float"):
+        send(dp, tcp())
+
+
+# ---- packets and their fields
+
+
+def test_what_is_read_of_a_copy_is_read(dp: Datapath) -> None:
+    dp.policy(lambda packet: output(2) if copy.deepcopy(packet).tcp_dst == 80 else drop)
+    assert send(dp, tcp(dport=80)).ports == [2]
+    assert send(dp, tcp(dport=22)).ports == []
+
+
+def test_a_packet_that_is_kept_cannot_be_read_later(dp: Datapath) -> None:
+    kept: list[Packet] = []
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        kept.append(packet)
+        return output(2) if kept[0].tcp_src == 1 else drop
+
+    send(dp, tcp(sport=1))
+    with pytest.raises(ConfigError, match="this packet's policy has answered"):
+        send(dp, tcp(sport=2))
+
+
+def test_tables_keep_numbers_of_fields_also_within_tuples(dp: Datapath) -> None:
+    table: Table = Table()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        table[1] = (packet.in_port, ("x", packet.tcp_dst))
+        return output(2)
+
+    send(dp, tcp(), 3)
+    assert table[1] == (3, ("x", 80))
+    assert [type(table[1][0]), type(table[1][1][1])] == [int, int]
+
+
+@pytest.mark.parametrize(
+    ("question", "value"),
+    [
+        ("1 << packet.in_port", 2),
+        ("packet.tcp_dst / 2", 40.0),
+        ("divmod(packet.tcp_dst, 7)", (11, 3)),
+        ("2 ** packet.in_port", 2),
+        ("packet.in_port ** 2", 1),
+        ("1000 % packet.tcp_dst", 40),
+        ("1000 // packet.tcp_dst", 12),
+        ("divmod(1000, packet.tcp_dst)", (12, 40)),
+        ("160 / packet.tcp_dst", 2.0),
+        ("-packet.in_port", -1),
+        ("+packet.in_port", 1),
+        ("~packet.in_port", -2),
+        ("4 >> packet.in_port", 2),
+        ("packet.tcp_dst >> packet.in_port", 40),
+        ("packet.tcp_dst << packet.in_port", 160),
+        ("packet.tcp_dst // packet.in_port", 80),
+        ("packet.tcp_dst % packet.in_port", 0),
+        ("int(packet.ipv4_src & packet.ipv4_dst)", 0x0A000000),
+        ("f'{packet.tcp_dst:d} {packet.tcp_dst:#x} {packet.ipv4_src:>10}'", "80 0x50   10.0.0.1"),
+    ],
+)
+def test_fields_reckon_as_numbers(dp: Datapath, question: str, value: object) -> None:
+    found: list[object] = []
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        found.append(eval(question, {"packet": packet}))
+        return drop
+
+    send(dp, tcp())
+    assert found == [value]
+
+
+def test_actions_take_fields_of_the_packet(dp: Datapath) -> None:
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        back: Any = packet.in_port
+        new: Any = packet.eth_src
+        return SetField("eth_dst", new), Output(back)
+
+    outcome = send(dp, tcp(), 3)
+    assert (outcome.ports, Ether(outcome.packets[0]).dst) == ([3], A)
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize("workers", ["3", 2.5, [1]])
+def test_workers_are_a_number_or_workers(dp: Datapath, workers: Any) -> None:
+    with pytest.raises(ConfigError, match="of workers is outside"):
+        dp.run(workers=workers)
+
+
+def test_what_is_no_policy_is_refused(dp: Datapath) -> None:
+    with pytest.raises(ConfigError, match="3 is no function"):
+        dp.policy(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="by in_port: '1' is outside"):
+        by_port({"1": lambda _: drop})  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match="weights None of workers"):
+        Workers(weights=None)  # type: ignore[arg-type]
+    dp.policy(lambda _packet: drop)
+    with pytest.raises(ConfigError, match="in_port '1' is outside"):
+        dp.explain(tcp(), in_port="1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_handler_of_serve_leaves_misses_to_the_policy(dp: Datapath, workers: int | None) -> None:
+    dp.policy(lambda _packet: output(2))
+
+    async def handler(miss: Miss) -> None:
+        miss.send(Output(3))
+
+    dp.start_upcalls()
+    dp.receive(tcp())
+    asyncio.run(dp.serve(handler, workers=workers))
+    assert [sent.port for sent in dp.sent()] == [2]
+
+
+def test_a_change_by_a_signal_handler_is_no_write_of_the_policy(dp: Datapath) -> None:
+    table: Table = Table({1: 2})
+
+    def interrupt(_number: int, _frame: object) -> None:
+        table[1] = 3
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+
+        @dp.policy
+        def policy(_packet: Packet) -> PolicyAnswer:
+            port = table[1]
+            signal.raise_signal(signal.SIGUSR1)
+            return Decision(output(port))
+
+        assert send(dp, tcp()).installed == 0
+        assert send(dp, tcp()).ports == [3]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_megaflows_of_what_is_written_are_forgotten_with_it(dp: Datapath) -> None:
+    table = Table(key="eth_src")
+    dp.policy(learning(table, (1, 2, 3)))
+    send(dp, tcp())
+    assert table._waiting
+    dp.flows.delete_within(Match())
+    assert not table._waiting
