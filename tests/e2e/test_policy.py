@@ -232,7 +232,7 @@ def test_a_rule_does_not_outlive_its_time_however_long_its_batch_takes(dp: Datap
 
     @dp.policy
     def policy(packet: Packet) -> PolicyAnswer:
-        if packet.eth_src == 1:
+        if int(packet.eth_src) == 1:
             return output(2) if now() < over else drop
         time.sleep(0.2)
         return drop
