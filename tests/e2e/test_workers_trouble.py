@@ -544,7 +544,8 @@ def test_http_beside_a_scan_of_another_port(lab: Lab, name: str, kind: str, limi
             scan.terminate()
             scan.wait(10 * patience())
             wait_until(lambda: settled(dp), "all are done with", 20)
-            assert dp.ports.stats(2).drops == dp.ports.stats(1).drops == {}
+            assert dp.ports.stats(2).drops == {}
+            assert set(dp.ports.stats(1).drops) <= ({"upcall_rate"} if limited else set())  # the server answers scans
             counted = dp.ports.stats(3)
             assert counted.lost == sum(counted.drops.values()), (
                 "the kernel stopped sending for the port that is scanned"

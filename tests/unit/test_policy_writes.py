@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import signal
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from vswitch import (
@@ -26,12 +28,15 @@ from vswitch import (
     PolicyAnswer,
     SetField,
     Table,
+    Userspace,
     Workers,
     by_port,
     drop,
     now,
     output,
 )
+from vswitch.api.policies import _overlapping
+from vswitch.fields import FIELDS
 from vswitch.testing import send
 
 A, B, C = (f"02:00:00:00:00:0{number}" for number in (1, 2, 3))
@@ -348,3 +353,166 @@ def test_megaflows_of_what_is_written_are_forgotten_with_it(dp: Datapath) -> Non
     assert table._waiting
     dp.flows.delete_within(Match())
     assert not table._waiting
+
+
+# ---- containers
+
+
+class Session(NamedTuple):
+    host: Any
+    port: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    port: Any
+
+
+def test_named_tuples_keep_numbers_of_fields(dp: Datapath) -> None:
+    table: Table = Table()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        key = Session(packet.eth_src, packet.in_port)
+        known = table.get(key)
+        table[key] = Session(packet.tcp_dst, 1)
+        return output(2) if known == Session(80, 1) else output(3)
+
+    assert [send(dp, tcp()).ports for _ in "abc"] == [[3], [2], [2]]
+    assert list(table) == [Session(0x020000000001, 1)]
+
+
+@pytest.mark.parametrize("place", ["key", "value"])
+def test_fields_within_other_objects_are_refused_at_once(dp: Datapath, place: str) -> None:
+    table: Table = Table()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        odd = Place(packet.in_port)
+        table[odd if place == "key" else 1] = odd if place == "value" else 1
+        return output(2)
+
+    with pytest.raises(ConfigError, match="holds a field of a packet"):
+        send(dp, tcp())
+
+
+def test_an_ipv6_address_is_no_key_of_a_table_of_ipv4_addresses(dp: Datapath) -> None:
+    table = Table({"10.0.0.1": 3}, key="ipv4_src")
+    dp.policy(lambda packet: output(table.get(packet.ip_src, 1)))
+    six = bytes(Ether(src=A, dst=B) / IPv6(src="::10.0.0.1", dst="::2") / TCP())
+    assert send(dp, tcp()).ports == [3]
+    assert send(dp, six).ports == [1]
+
+
+def test_an_ipv6_address_is_not_put_into_a_table_of_ipv4_addresses(dp: Datapath) -> None:
+    table = Table(key="ipv4_src")
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        table[packet.ip_src] = 1
+        return output(2)
+
+    with pytest.raises(ConfigError, match="no entry for an address of IPv6"):
+        send(dp, bytes(Ether(src=A, dst=B) / IPv6(src="::10.0.0.1", dst="::2") / TCP()))
+
+
+@pytest.mark.parametrize(("entry", "default", "found"), [("10.0.0.1", 0, 5), ("10.0.0.0/8", 7, 7)])
+def test_networks_pop_just_that_address(dp: Datapath, entry: str, default: int, found: int) -> None:
+    networks = Networks({entry: 5})
+    heard: list[int] = []
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        heard.append(networks.pop(packet.ip_src, default))
+        return output(2)
+
+    send(dp, tcp())
+    assert (heard, len(networks)) == ([found], int(found == default))
+
+
+def test_networks_set_a_default_beside_a_shorter_prefix(dp: Datapath) -> None:
+    networks = Networks({"10.0.0.0/8": 5})
+    dp.policy(lambda packet: output(networks.setdefault(packet.ip_src, 2)))
+    assert [send(dp, tcp()).ports for _ in "ab"] == [[2], [2]]
+    assert networks.lookup("10.0.0.1") == 2
+    with pytest.raises(KeyError, match=r"10\.9\.9\.9"):
+        networks.pop("10.9.9.9")
+
+
+# ---- when rules of a batch go, or come late
+
+
+def test_a_flush_in_the_middle_of_a_batch_takes_its_answers_too(dp: Datapath) -> None:
+    table: Table = Table({"port": 2})
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        return output(table["port"]) if packet.tcp_dst == 80 else Userspace(b"x")
+
+    send(dp, tcp(dport=99))
+
+    @dp.on_miss
+    def flush(_miss: Miss) -> None:
+        dp.flows.flush()
+
+    dp.receive(tcp(dport=80))
+    dp.receive(tcp(dport=99))
+    dp.run()
+    table["port"] = 3
+    assert send(dp, tcp(dport=80)).ports == [3]
+
+
+@pytest.mark.parametrize("timeout_s", [1.0, 5.0])
+def test_a_hard_timeout_counts_from_the_answer(dp: Datapath, timeout_s: float) -> None:
+    """Not from when its batch began: the handler takes 0.3 s for each packet."""
+    dp.start_upcalls()
+    for number in range(10):
+        dp.receive(tcp(sport=1000 + number))
+
+    @dp.on_miss
+    def answer(miss: Miss) -> None:
+        dp.advance(0.3)
+        miss.install(Match.exact(miss.key, "tcp_src"), Output(2), hard_timeout_s=timeout_s)
+
+    dp.run()
+    left = sorted(flow.rule.hard_timeout_s or 0 for flow in dp.flows)
+    expected = [timeout_s - 0.3 * later for later in range(10) if timeout_s > 0.3 * later]
+    assert left == pytest.approx(sorted(expected))
+
+
+def test_a_broken_off_batch_does_not_age_what_is_answered_later(dp: Datapath) -> None:
+    dp.start_upcalls()
+    dp.receive(tcp(sport=1))
+    dp.receive(tcp(sport=2))
+    for _ in dp.misses():
+        break
+    dp.advance(6)
+    dp.on_miss(lambda miss: miss.install(Match.exact(miss.key, "tcp_src"), Output(2), hard_timeout_s=5))
+    dp.run()
+    assert [flow.rule.hard_timeout_s for flow in dp.flows] == [5]
+
+
+@pytest.mark.parametrize("ports", ["veth1", True, -1])
+def test_simulated_ports_are_names_or_a_number(ports: Any) -> None:
+    with pytest.raises(ConfigError, match="are neither names nor a number"):
+        Datapath.simulate(ports)
+
+
+def test_fields_may_be_named_in_part() -> None:
+    assert Workers(similar=("in_port", "ipv4_src/24")).mask == (
+        FIELDS["in_port"].mask | Match(ipv4_src=(0, 0xFFFFFF00)).mask & FIELDS["ipv4_src"].mask
+    )
+    with pytest.raises(ConfigError, match="prefix /33 is longer"):
+        Workers(similar=("ipv4_src/33",))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_stands_in_the_way_of_many_is_what_overlaps_one(seed: int) -> None:
+    chance = Random(seed)
+
+    def matches(count: int) -> list[Match]:
+        masks = [chance.getrandbits(12) for _ in range(4)]
+        return [Match.from_ints(chance.getrandbits(12), chance.choice(masks)) for _ in range(count)]
+
+    standing, new = matches(60), matches(8)
+    assert _overlapping(standing, new) == [one for one in standing if any(one.overlaps(other) for other in new)]

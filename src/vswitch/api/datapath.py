@@ -200,6 +200,8 @@ class Datapath:
         ports 1, 2, ..., or how many. Devices, other processes, GSO packets and tunnels there are none."""
         from vswitch.datapath.simulated.backend import SimulatedBackend  # who has a kernel need not load it
 
+        if isinstance(ports, str | bool) or (isinstance(ports, int) and not 0 <= ports <= MAX_PORT):
+            raise ConfigError(f"ports {ports!r} are neither names nor a number of 0..{MAX_PORT}")
         listed = [f"port{number}" for number in range(1, ports + 1)] if isinstance(ports, int) else list(ports)
         datapath = cls(SimulatedBackend(name, Options(**sizes)), created=True)
         for each in listed:
@@ -395,10 +397,11 @@ class Datapath:
 
     def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:
         """Let at most so many new flows a second come to the program, for each value of the fields `by`: as it is, of
-        each port; by `("in_port", "ipv4_src")` of each source address. `burst`: so many at once (default: those of a
-        second). What misses beyond that is dropped: by the port alone in the kernel, which costs Python nothing
-        (`upcall_rate` of the port's drops), else here (`rate` in `upcall_stats`). There may be limits by several groups
-        of fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more than 16."""
+        each port; by `("in_port", "ipv4_src/24")` of each network of sources. `burst`: so many at once (default:
+        those of a second). What misses beyond that is dropped: by the port alone in the kernel, which costs Python
+        nothing (`upcall_rate` of the port's drops), else here (`rate` in `upcall_stats`). There may be limits by
+        several groups of fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more
+        than 16."""
         self._loop.limit(per_s, burst, by)
 
     def unlimit_new_flows(self, *, by: Iterable[str] = ("in_port",)) -> None:

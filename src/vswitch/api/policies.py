@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from vswitch.api.flows import Flows
 from vswitch.api.watchdog import Watchdog
@@ -50,6 +50,24 @@ class _Standing:
             table.stop_waiting(part, self)
 
 
+def _overlapping(standing: Iterable[Match], new: Iterable[Match]) -> list[Match]:
+    """Which of those that stand overlap a new one: one look for each of them and each mask of the new ones."""
+    values: dict[int, list[int]] = {}
+    for match in new:
+        values.setdefault(match.mask, []).append(match.value)
+    common_values: dict[int, list[tuple[int, set[int]]]] = {}
+    found = []
+    for match in standing:
+        reduced = common_values.get(match.mask)
+        if reduced is None:
+            reduced = common_values[match.mask] = [
+                (match.mask & mask, {value & match.mask for value in several}) for mask, several in values.items()
+            ]
+        if any(match.value & common in several for common, several in reduced):
+            found.append(match)
+    return found
+
+
 class PolicyAtWork:
     """Answers misses by a policy. State may be changed by the policy, by the thread that the datapath is used in, or by
     any other: what was decided by it is then withdrawn at the end of the run, at once, or when the loop gets to it."""
@@ -75,7 +93,7 @@ class PolicyAtWork:
         self._changed: deque[_Standing] = deque()
         self._thread = self._home = threading.get_ident()
         self._looping = False
-        self._deferring = False
+        self._deferring = 0
         self.upcalls: Upcalls | None = None
         self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Readable when another thread has changed something: call `withdraw_changed`."""
@@ -107,13 +125,15 @@ class PolicyAtWork:
         with changing:
             if self._changed:
                 self.withdraw_changed()
-            self._deferring = True
+            self._deferring += 1
             try:
                 run = Run(self.policy, miss.key, self._now_s(), lambda: miss.packet)
             finally:
-                self._deferring = False
+                self._deferring -= 1
                 if self._changed:
                     self.withdraw_changed()
+            if run.hard_timeout_s is not None:
+                run.count_down(self._now_s())
             if run.lasting:
                 rule = self._standing_rule(run)
                 if changes.count == run.changes_seen:
@@ -161,9 +181,9 @@ class PolicyAtWork:
         with changing:
             new = {rule.match for rule in rules}
             stale = [
-                each
-                for match, each in self._standing.items()
-                if match not in new and any(match.overlaps(other) for other in new) and self._flows.has(each.rule)
+                self._standing[match]
+                for match in _overlapping(self._standing, new)
+                if match not in new and self._flows.has(self._standing[match].rule)
             ]
             for standing in stale:
                 del self._standing[standing.rule.match]
@@ -174,12 +194,12 @@ class PolicyAtWork:
     @contextlib.contextmanager
     def deferring(self) -> Iterator[None]:
         """What is changed within is settled at the end, all at once."""
-        self._deferring = True
+        self._deferring += 1
         try:
             yield
         finally:
-            self._deferring = False
-            if self._changed:
+            self._deferring -= 1
+            if self._changed and not self._deferring:
                 self.withdraw_changed()
 
     def note_change(self, standing: _Standing) -> None:

@@ -151,13 +151,19 @@ _WHOLE = "all"
 """The part of a table that changes with any network."""
 
 
+def _part(bits: int, prefix: Prefix) -> tuple[int, int, int]:
+    """The numbers of a prefix, as what is read of them is noted."""
+    return bits, prefix[0], prefix[0] + (1 << bits - prefix[1]) - 1
+
+
 class Networks(LockedMapping):
     """A table whose keys are networks, and in which an address finds the longest prefix that it is in.
 
     Keys are written "10.0.0.0/8", "2001:db8::/32", "10.0.0.1", or as `ipaddress` objects, IPv4 and IPv6 side by side;
     with `key`, the name of a field, as that field's values, or as values and masks. `lookup` of a packet's field, and
     `packet.ip_src in networks`, read no more of it than the answer needs; what is then changed elsewhere withdraws
-    nothing. Values must be hashable.
+    nothing. `[]` and `in` of what is no packet's field, `pop` and `setdefault` are about just that network. Values must
+    be hashable.
 
     ConfigError: a key that is no network, a value that is not hashable.
     """
@@ -199,6 +205,7 @@ class Networks(LockedMapping):
             if length != bits:
                 raise ConfigError(f"{number} is a network, not an address")
             owner, _, _ = self._of(bits).find(first)
+            self._note(bits, (first, length))
         return default if owner is None else self._entries[bits, owner]
 
     def __getitem__(self, key: Any) -> Any:
@@ -256,6 +263,7 @@ class Networks(LockedMapping):
     def __delitem__(self, key: Any) -> None:
         bits, prefix = self._prefix(key)
         with changing:
+            self._note(bits, prefix)
             if (bits, prefix) not in self._entries:
                 raise KeyError(str(key))
             self._note_write(bits, prefix)
@@ -263,6 +271,27 @@ class Networks(LockedMapping):
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
             tell(self._changed(bits, prefix))
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Take away what stands at just this network, or address, and return it."""
+        bits, prefix = self._prefix(key)
+        with changing:
+            self._note(bits, prefix)
+            value = self._entries.get((bits, prefix), *default or (_ABSENT,))
+            if (bits, prefix) in self._entries:
+                del self[key]
+        if value is _ABSENT:
+            raise KeyError(str(key))
+        return value
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """What stands at just this network, or address; if nothing does, put `default` there."""
+        bits, prefix = self._prefix(key)
+        with changing:
+            self._note(bits, prefix)
+            if (bits, prefix) not in self._entries:
+                self[key] = default
+            return self._entries[bits, prefix]
 
     def update(  # type: ignore[override]
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any
@@ -299,8 +328,10 @@ class Networks(LockedMapping):
         changes.count += 1
         begin, end = prefix[0], prefix[0] + (1 << bits - prefix[1])
         run = current_run()
-        if run is not None and any(
-            source is self and self._touches(part, bits, begin, end) for source, part in run.reads
+        if (
+            run is not None
+            and run.lasting
+            and any(source is self and self._touches(part, bits, begin, end) for source, part in run.reads)
         ):
             run.alone = OWN_CHANGE
         if run is not None and run.undo is not None:
@@ -349,10 +380,15 @@ class Networks(LockedMapping):
         else:
             self._whole.pop(waiting, None)
 
+    def _note(self, bits: int, prefix: Prefix) -> None:
+        run = current_run()
+        if run is not None:
+            run.reads.append((self, _part(bits, prefix)))
+
     def _note_write(self, bits: int, prefix: Prefix) -> None:
         run = current_run()
         if run is not None:
-            run.writes.append((self, (bits, prefix[0], prefix[0] + (1 << bits - prefix[1]) - 1)))
+            run.writes.append((self, _part(bits, prefix)))
 
     def _note_all(self) -> None:
         run = current_run()

@@ -87,7 +87,7 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True)
 class Decision:
     """An answer that says how long it holds: after `idle_timeout_s` seconds without a packet, or `hard_timeout_s`
-    seconds after it was given, the policy is asked again. None: there is no such end."""
+    seconds after the policy was asked, it is asked again. None: there is no such end."""
 
     actions: Action | Iterable[Action | tuple[Action, ...]] | Rewrite
     idle_timeout_s: float | None = None
@@ -298,6 +298,13 @@ class Run:
             self.hard_timeout_s = left_s if self.hard_timeout_s is None else min(left_s, self.hard_timeout_s)
             if left_s < SHORTEST_S:
                 self.alone = self.alone or "it holds for less than a millisecond"
+
+    def count_down(self, now_s: float) -> None:
+        """It is that time now: a hard timeout counts from when the policy was asked."""
+        if self.hard_timeout_s is not None:
+            self.hard_timeout_s -= now_s - self.now_s
+            if self.hard_timeout_s < SHORTEST_S:
+                self.alone = self.alone or "its time is over"
 
     @property
     def lasting(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import Field, field
@@ -123,6 +123,8 @@ class Table(LockedMapping):
             tell(self._set(plain, value))
 
     def _set(self, plain: Hashable, value: Hashable) -> list[Waiting]:
+        if type(plain) is _Foreign and self._field is not None:
+            raise ConfigError(f"a table of {self._field.name} has no entry for an address of IPv{plain.version}")
         self._note_write(plain)
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
@@ -134,6 +136,7 @@ class Table(LockedMapping):
     def __delitem__(self, key: Any) -> None:
         plain = self._plain(key)
         with changing:
+            self._note(plain)
             if plain not in self._entries:
                 raise KeyError(self.describe(plain))
             self._note_write(plain)
@@ -205,28 +208,44 @@ class Table(LockedMapping):
     def _plain(self, key: Any) -> Hashable:
         # hot: for each read
         if isinstance(key, Reading):
-            return int(key) if key.present else None
+            if not key.present:
+                return None
+            if self._field is not None and key.version and key.version != _VERSIONS.get(self._field.kind.name):
+                return _Foreign(key.version, int(key))
+            return int(key)
         if self._field is not None and key is not None:
             return field_value(self._field, key)
-        if isinstance(key, tuple):
-            return tuple(self._plain(part) for part in key)
-        hash(key)
-        return key  # type: ignore[no-any-return]
+        return frozen(key)
+
+
+_VERSIONS = {"ipv4": 4, "ipv6": 6}
+
+
+class _Foreign(NamedTuple):
+    """An address of the other version than the keys of a table are: it is none of them."""
+
+    version: int
+    address: int
 
 
 def frozen(value: Any) -> Hashable:
     """A value that cannot change unseen; of a packet's fields, also within tuples, their numbers. ConfigError if this
-    one could."""
-    if type(value) is tuple:
-        return tuple(map(frozen, value))
+    one could, or if it holds a packet's field elsewhere."""
+    # hot: for each read
+    if type(value) is int:
+        return value
+    if isinstance(value, tuple):
+        parts = [frozen(part) for part in value]
+        return tuple(parts) if type(value) is tuple else type(value)(*parts)  # type: ignore[arg-type]
     if isinstance(value, Reading):
         return int(value) if value.present else None
     if isinstance(value, Moment):
         raise ConfigError("now() is of this run alone: what a table keeps is float(now())")
+    hashed = Reading.hashed
     try:
         hash(value)
     except TypeError:
-        raise ConfigError(
-            f"a table's value {value!r} could change unseen: it must be hashable, such as a tuple"
-        ) from None
+        raise ConfigError(f"{value!r} in a table could change unseen: it must be hashable, such as a tuple") from None
+    if Reading.hashed != hashed:
+        raise ConfigError(f"{value!r} in a table holds a field of a packet: put its number there, int(packet.in_port)")
     return value  # type: ignore[no-any-return]

@@ -148,11 +148,11 @@ class Upcalls:
 
     def forget(self, matches: Collection[Match] | None, slots: Collection[int]) -> None:
         """Rules with these matches (None: all rules) were taken away from these slots, and a grace period is over: ask
-        again about packets that they would have taken."""
+        again about packets that they would have taken. Answers of this batch that would make them anew are right for
+        their own packets."""
+        self.withdraw({miss.rule.match for miss in self._handled if miss.rule} if matches is None else matches)
         if matches is None:
             self._recent.clear()
-        else:
-            self._recent.forget(matches)
         self._gates.forget(slots)
         self._shaken |= bool(self._handled)
 
@@ -192,6 +192,7 @@ class Upcalls:
                 yield miss
                 if miss.rule is not None:
                     self._recent.add(miss.rule.match)
+                    miss.answered_ns = self._now_ns()
         finally:
             self._finish()
 
@@ -298,6 +299,8 @@ class Upcalls:
             answer = handler(miss)
             if answer is not None:
                 apply_answer(miss, answer)
+            if miss.rule is not None and miss.rule.hard_timeout_s is not None:
+                miss.answered_ns = self._now_ns()
         except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
             self.failed(miss, problem)
 
@@ -392,7 +395,7 @@ class Upcalls:
     def _install(self, handled: list[Miss]) -> None:
         rules = [miss.rule for miss in handled if miss.rule is not None]
         if any(rule.hard_timeout_s is not None for rule in rules):
-            rules = self._shortened(handled, (self._now_ns() - self._begun_ns) / 1e9)
+            rules = self._shortened(handled)
         if not rules:
             return
         try:
@@ -401,14 +404,15 @@ class Upcalls:
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
 
-    def _shortened(self, handled: list[Miss], ago_s: float) -> list[Rule]:
-        """The rules of these, those with a hard timeout as if they had been installed when the batch began: they were
-        answered since then, and are not to outlive their time. What is over already is carried out, and no more."""
+    def _shortened(self, handled: list[Miss]) -> list[Rule]:
+        """The rules of these, those with a hard timeout as if they had been installed when they were given. What is
+        over already is carried out, and no more."""
+        now_ns = self._now_ns()
         for miss in handled:
             rule = miss.rule
             if rule is None or rule.hard_timeout_s is None:
                 continue
-            left_s = rule.hard_timeout_s - ago_s
+            left_s = rule.hard_timeout_s - (now_ns - (miss.answered_ns or now_ns)) / 1e9
             if left_s >= _SHORTEST_S:
                 miss.rule = replace(rule, hard_timeout_s=left_s)
             else:

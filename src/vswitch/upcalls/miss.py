@@ -45,6 +45,7 @@ class Miss:
         "_send",
         "_size",
         "_view",
+        "answered_ns",
         "arrived_ns",
         "covered",
         "dropped",
@@ -60,7 +61,7 @@ class Miss:
     def __init__(self, view: memoryview, offset: int) -> None:
         # hot: once per upcall. `covered`: a rule takes the packet that was installed since it came up; `dropped`: why,
         # if nothing else becomes of it; `held`: it is no longer in the ring, and `turn` its place among those that are
-        # held
+        # held; `answered_ns`: when its rule was given, if that has a hard timeout
         (
             self._size, self.port, reason, self._captured, self.length, self.arrived_ns, self._recirculations,
             self.flow, key,
@@ -76,6 +77,7 @@ class Miss:
         self.covered = False
         self.held = False
         self.turn = 0
+        self.answered_ns = 0
 
     @classmethod
     def of_copy(cls, record: bytes) -> Miss:

@@ -56,12 +56,12 @@ class Workers:
 
     count: handlers at work at a time, threads or asyncio tasks. limit_s: a handler that takes longer is given up; its
     packet, and those behind it, are dropped (`late`). patience_s: packets for which no worker was free for so long are
-    dropped (`expired`). similar: names of the fields in which packets must be alike to be one flow, in which one packet
-    is looked at at a time; None: all but TTL and TCP flags. flow_packets, flow_bytes: so much of one flow may wait, the
-    packet that is looked at included (else `flow_full`). port_packets: so many packets of one port (`port_full`); its
-    bytes are bounded by `Options.port_quota_bytes`, at which the kernel stops sending for the port. buffer_bytes: of
-    all ports (`buffer_full`). Bytes are those that records take: a small packet 448. weights: port number -> its share
-    of the workers, 1 if it is not named.
+    dropped (`expired`). similar: the fields, or parts of them as "ipv4_src/24", in which packets must be alike to be
+    one flow, of which one packet is looked at at a time; None: all but TTL and TCP flags. flow_packets, flow_bytes: so
+    much of one flow may wait, the packet that is looked at included (else `flow_full`). port_packets: so many packets
+    of one port (`port_full`); its bytes are bounded by `Options.port_quota_bytes`, at which the kernel stops sending
+    for the port. buffer_bytes: of all ports (`buffer_full`). Bytes are those that records take: a small packet 448.
+    weights: port number -> its share of the workers, 1 if it is not named.
     """
 
     count: int = 8

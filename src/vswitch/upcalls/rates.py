@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS
+from vswitch.model.match import field_value_and_mask
 
 __all__ = ["NewFlowLimits", "mask_of"]
 
@@ -27,15 +28,18 @@ MIN_RATE, MAX_RATE = 0.001, 10_000_000
 
 
 def mask_of(names: Iterable[str]) -> int:
-    """The bits of the key that are these fields. ConfigError: there is no such field."""
+    """The bits of the key that are these fields, or parts of them, "ipv4_src/24", "udp_dst/0xff00". ConfigError:
+    there is no such field, or it has no such mask."""
     if isinstance(names, str):
         raise ConfigError(f"fields {names!r} is one text, not several names of fields")
     mask = 0
-    for name in names:
+    for each in names:
+        name, slash, bits = each.partition("/")
         field = FIELDS.get(name)
         if field is None:
             raise ConfigError(f"there is no field {name!r}")
-        mask |= field.mask
+        own = field_value_and_mask(field, f"{field.format(0)}/{bits}")[1] if slash else field.max
+        mask |= field.place(own)
     return mask
 
 
