@@ -35,14 +35,14 @@ KEYS = {"from", "to", "tcp", "udp", "icmp", "arp"}
 def main(name: str, one: str, other: str, file: str) -> None:
     """Make a datapath and follow the file until Ctrl-C."""
     with Datapath.create(name, ports=[one, other], local=False) as dp, suppress(KeyboardInterrupt):
-        dp.flows.replace(rules(Path(file).read_text()))
+        known = Path(file).read_text()
+        dp.flows.replace(rules(known))
         print(f"{dp} lets pass what {file} allows; Ctrl-C ends it", flush=True)
-        follow(dp, Path(file))
+        follow(dp, Path(file), known)
 
 
-def follow(dp: Datapath, file: Path) -> None:
+def follow(dp: Datapath, file: Path, known: str) -> None:
     """Replace the rules whenever the file changes."""
-    known = file.read_text()
     while True:
         dp.run(timeout_s=LOOK_EVERY_S)
         try:
@@ -91,6 +91,6 @@ def matches(entry: Any) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
     main(*sys.argv[1:])

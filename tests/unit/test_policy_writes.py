@@ -6,7 +6,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import os
 import signal
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from random import Random
 from typing import Any, NamedTuple
@@ -37,6 +41,7 @@ from vswitch import (
 )
 from vswitch.api.policies import _overlapping
 from vswitch.fields import FIELDS
+from vswitch.policy.state import changing
 from vswitch.testing import send
 
 A, B, C = (f"02:00:00:00:00:0{number}" for number in (1, 2, 3))
@@ -308,8 +313,8 @@ def test_what_is_no_policy_is_refused(dp: Datapath) -> None:
     with pytest.raises(ConfigError, match="weights None of workers"):
         Workers(weights=None)  # type: ignore[arg-type]
     dp.policy(lambda _packet: drop)
-    with pytest.raises(ConfigError, match="in_port '1' is outside"):
-        dp.explain(tcp(), in_port="1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="in_port -1 is outside"):
+        dp.explain(tcp(), in_port=-1)
 
 
 @pytest.mark.parametrize("workers", [None, 2])
@@ -516,3 +521,127 @@ def test_what_stands_in_the_way_of_many_is_what_overlaps_one(seed: int) -> None:
 
     standing, new = matches(60), matches(8)
     assert _overlapping(standing, new) == [one for one in standing if any(one.overlaps(other) for other in new)]
+
+
+# ---- threads, forks, and who else changes things
+
+
+def test_an_update_that_is_refused_changes_nothing(dp: Datapath) -> None:
+    table = Table({"10.0.0.1": 1}, key="ipv4_src")
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        if packet.tcp_dst == 99:
+            table.update([("10.0.0.1", 2), (packet.ip_src, 3)])
+        return output(table.get(packet.ipv4_src, 3))
+
+    assert send(dp, tcp()).ports == [1]
+    outcome = send(dp, bytes(Ether(src=A, dst=B) / IPv6() / TCP(dport=99)), may_fail=True)
+    assert (outcome.failed, table["10.0.0.1"]) == (1, 1)
+    assert send(dp, tcp()).ports == [1]
+
+
+def test_other_threads_use_tables_while_a_policy_hashes_fields(dp: Datapath) -> None:
+    table: Table = Table()
+    problems: list[Exception] = []
+    over = threading.Event()
+
+    def use() -> None:
+        while not over.is_set():
+            try:
+                table["x"] = "text"
+                table.get("y")
+                assert dict(table.items()) == {"x": "text"}
+            except Exception as problem:  # noqa: BLE001
+                problems.append(problem)
+                return
+
+    dp.policy(lambda packet: output(2) if packet.tcp_src in {1, 2, 3} else drop)
+    thread = threading.Thread(target=use)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for number in range(1500):
+            send(dp, tcp(sport=number))
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert problems == []
+
+
+def test_the_thread_that_runs_it_changes_state_at_once() -> None:
+    """It is not the one that made the datapath."""
+    table: Table = Table({"port": 2})
+    found = []
+    with Datapath.simulate(ports=4) as dp:
+        dp.policy(lambda _packet: output(table["port"]))
+
+        def use() -> None:
+            for port in (2, 3, 4):
+                table["port"] = port
+                found.append(send(dp, tcp()).ports)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        table["port"] = 2
+        found.append(send(dp, tcp()).ports)
+    assert found == [[2], [3], [4], [2]]
+
+
+def test_a_child_forked_while_a_policy_runs_may_change_tables(dp: Datapath) -> None:
+    table: Table = Table({"port": 2})
+    began, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with changing:
+            began.set()
+            over.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    began.wait(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads and fork, which this is about
+        child = os.fork()
+    if not child:
+        signal.alarm(10)
+        table["port"] = 3
+        os._exit(7)
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_who_puts_a_rule_over_a_megaflow_of_the_policy_keeps_it(dp: Datapath) -> None:
+    table: Table = Table({"port": 2})
+    dp.policy(lambda _packet: output(table["port"]))
+    send(dp, tcp())
+    (flow,) = dp.flows
+    dp.flows.put(flow.rule.match, Output(1), priority=flow.rule.priority)
+    table["port"] = 3
+    assert send(dp, tcp()).ports == [1]
+
+
+def test_a_policy_that_is_a_coroutine_is_refused(dp: Datapath) -> None:
+    async def policy(_packet: Packet) -> PolicyAnswer:
+        return drop
+
+    with pytest.raises(ConfigError, match="a policy decides at once"):
+        dp.policy(policy)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["idle_timeout_s", "hard_timeout_s"])
+@pytest.mark.parametrize("seconds", [0, -1, "x", float("inf")])
+def test_timeouts_of_decisions_are_checked(name: str, seconds: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} .* of a decision is outside"):
+        Decision(output(2), **{name: seconds})
+
+
+def test_explain_takes_what_send_takes(dp: Datapath) -> None:
+    dp.policy(lambda packet: output(2) if packet.in_port == 1 else drop)
+    frame = Ether(src=A, dst=B) / IP() / TCP()
+    assert dp.explain(frame).actions == output(2)
+    assert dp.explain(frame, in_port="port2").actions == (drop,)

@@ -7,6 +7,7 @@ the next process finds it again by name. One process at a time controls it; any 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -387,6 +388,8 @@ class Datapath:
         in Python: its packet is dropped and counted as failed. ConfigError: there is one already."""
         if not callable(function):
             raise ConfigError(f"policy {function!r} is no function")
+        if inspect.iscoroutinefunction(function):
+            raise ConfigError(f"policy {function!r} is a coroutine: a policy decides at once; slow work is a handler's")
         if not isinstance(limit_s, int | float) or not 0 < limit_s <= 3600:
             raise ConfigError(f"limit_s {limit_s!r} of a policy is outside 0..3600, 0 excluded")
         if self._loop.policy is not None:
@@ -413,19 +416,21 @@ class Datapath:
             raise NotFoundError(f"the policy replied to port {port}, which does not exist")
         self.execute(frame, Output(port), in_port=port)
 
-    def explain(self, packet: bytes | bytearray | memoryview | Key, *, in_port: int = 0) -> Explanation:
-        """What the policy would do with a frame that came in by `in_port`, or with a packet that looks like this key;
-        of a frame also what it would do with what a `rewrite` makes of it. The datapath is not touched. ConfigError:
+    def explain(self, packet: typing.SupportsBytes | Key, *, in_port: int | str = 1) -> Explanation:
+        """What the policy would do with a frame that came in by `in_port`, a number or a name, or with a packet that
+        looks like this key; of a frame also what it would do with what a `rewrite` makes of it. The datapath is not
+        touched, and rules beside the policy's, which may take the packet first, are not looked at. ConfigError:
         there is no policy, or its answer is nonsense; PolicyTimeoutError: it takes too long; whatever it raises goes
         through."""
         if self._loop.policy is None:
             raise ConfigError(f"datapath {self.name} has no policy to explain")
         frame = None
         if not isinstance(packet, Key):
-            frame = _frame(packet)
-            if not isinstance(in_port, int) or not 0 <= in_port <= MAX_PORT:
-                raise ConfigError(f"in_port {in_port!r} is outside 0..{MAX_PORT}")
-            packet = Key(parse(frame, FIELDS["in_port"].place(in_port)))
+            frame = _frame(bytes(packet))
+            number = self.ports[in_port].number if isinstance(in_port, str) else in_port
+            if not isinstance(number, int) or not 0 <= number <= MAX_PORT:
+                raise ConfigError(f"in_port {number!r} is outside 0..{MAX_PORT}")
+            packet = Key(parse(frame, FIELDS["in_port"].place(number)))
         return self._loop.policy.explain(packet, frame)
 
     def on_miss(self, handler: Callable[[Miss], Answer]) -> Callable[[Miss], Answer]:

@@ -93,6 +93,7 @@ class Flows:
     def _modify(self, slot: int, rule: Rule) -> None:
         with self.at_work():
             self._table.modify(slot, rule)
+            self.on_removal([rule], ())  # if it was a policy's, it is the caller's now
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:

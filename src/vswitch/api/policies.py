@@ -26,6 +26,8 @@ from vswitch.upcalls.miss import Miss
 
 __all__ = ["PolicyAtWork"]
 
+os.register_at_fork(after_in_child=changing._at_fork_reinit)  # type: ignore[attr-defined]  # nobody there holds it
+
 
 class _Standing:
     """A megaflow that was decided by state, and waits to be told that this is another now."""
@@ -91,7 +93,8 @@ class PolicyAtWork:
         self._now_s = now_s
         self._standing: dict[Match, _Standing] = {}
         self._changed: deque[_Standing] = deque()
-        self._thread = self._home = threading.get_ident()
+        self._thread = threading.get_ident()  # that of the loop, or of the last one
+        self._users = {self._thread}  # who may change megaflows at once while there is no loop
         self._looping = False
         self._deferring = 0
         self.upcalls: Upcalls | None = None
@@ -110,13 +113,14 @@ class PolicyAtWork:
         self.policy.call = self._watchdog.call
         self._watchdog.begin()
         self._thread, self._looping = threading.get_ident(), True
+        self._users.add(self._thread)
         self.withdraw_changed()
 
     def end(self) -> None:
         """The loop has ended."""
         self._watchdog.end()
         self.withdraw_changed()
-        self._thread, self._looping = self._home, False
+        self._looping = False
         self._settle_late()
 
     def answer(self, miss: Miss) -> Rule | None:
@@ -211,14 +215,14 @@ class PolicyAtWork:
         be at its megaflows (this may be a signal's handler); then, and in other threads, when the loop gets to it."""
         if self._deferring and threading.get_ident() == self._thread:
             return
-        if self._looping or self._flows.changing or threading.get_ident() != self._thread:
+        if self._looping or self._flows.changing or threading.get_ident() not in self._users:
             os.eventfd_write(self.waker, 1)
         else:
             self.withdraw_changed()
 
     def _settle_late(self) -> None:
         """Megaflows have been changed, and are not any more: what a signal's handler has noted meanwhile is due."""
-        if self._changed and not self._looping and threading.get_ident() == self._thread:
+        if self._changed and not self._looping and threading.get_ident() in self._users:
             self.withdraw_changed()
 
     def withdraw_changed(self) -> None:

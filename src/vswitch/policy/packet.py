@@ -32,8 +32,6 @@ class Reading:
     """
 
     __slots__ = ("_mask", "_trace", "_view", "present")
-    hashed = 0
-    """How often any was: who keeps a value can tell so that there is one within."""
 
     def __init__(self, trace: Trace, view: View, mask: int, present: bool) -> None:
         self._trace = trace
@@ -147,7 +145,7 @@ class Reading:
     __index__ = __int__
 
     def __hash__(self) -> int:
-        Reading.hashed += 1
+        self._trace.hashed += 1
         return hash(int(self)) if self.present else hash(None)
 
     def __str__(self) -> str:

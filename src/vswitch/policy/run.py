@@ -93,6 +93,12 @@ class Decision:
     idle_timeout_s: float | None = None
     hard_timeout_s: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("idle_timeout_s", "hard_timeout_s"):
+            seconds = getattr(self, name)
+            if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= MAX_TIMEOUT_S):
+                raise ConfigError(f"{name} {seconds!r} of a decision is outside 0..{MAX_TIMEOUT_S}, 0 excluded")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

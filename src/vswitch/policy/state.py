@@ -13,7 +13,7 @@ Invariant: who waits for a part of a table is told of its next change, and of no
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Hashable, ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, NamedTuple
 
 from vswitch.base.errors import ConfigError
@@ -59,6 +59,16 @@ class LockedMapping(MutableMapping[Any, Any]):
         """As of any mapping."""
         with changing:
             return super().setdefault(key, default)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Those of this moment: they do not change when the table does."""
+        with changing:
+            return {key: self[key] for key in self}.items()
+
+    def values(self) -> ValuesView[Any]:
+        """Those of this moment."""
+        with changing:
+            return {key: self[key] for key in self}.values()
 
 
 class Table(LockedMapping):
@@ -118,13 +128,18 @@ class Table(LockedMapping):
     # ---- changing
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        plain, value = self._plain(key), frozen(value)
+        plain, value = self._own(key), frozen(value)
         with changing:
             tell(self._set(plain, value))
 
-    def _set(self, plain: Hashable, value: Hashable) -> list[Waiting]:
+    def _own(self, key: Any) -> Hashable:
+        """A key that an entry may have."""
+        plain = self._plain(key)
         if type(plain) is _Foreign and self._field is not None:
             raise ConfigError(f"a table of {self._field.name} has no entry for an address of IPv{plain.version}")
+        return plain
+
+    def _set(self, plain: Hashable, value: Hashable) -> list[Waiting]:
         self._note_write(plain)
         new = plain not in self._entries
         if not new and self._entries[plain] == value:
@@ -148,7 +163,7 @@ class Table(LockedMapping):
         self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **more: Any
     ) -> None:
         """All of them at once: their megaflows are withdrawn together. If one cannot be, nothing is changed."""
-        checked = [(self._plain(key), frozen(value)) for key, value in dict(entries, **more).items()]
+        checked = [(self._own(key), frozen(value)) for key, value in dict(entries, **more).items()]
         with changing:
             tell([waiting for plain, value in checked for waiting in self._set(plain, value)])
 
@@ -241,11 +256,12 @@ def frozen(value: Any) -> Hashable:
         return int(value) if value.present else None
     if isinstance(value, Moment):
         raise ConfigError("now() is of this run alone: what a table keeps is float(now())")
-    hashed = Reading.hashed
+    run = current_run()
+    hashed = 0 if run is None else run.trace.hashed
     try:
         hash(value)
     except TypeError:
         raise ConfigError(f"{value!r} in a table could change unseen: it must be hashable, such as a tuple") from None
-    if Reading.hashed != hashed:
+    if run is not None and run.trace.hashed != hashed:
         raise ConfigError(f"{value!r} in a table holds a field of a packet: put its number there, int(packet.in_port)")
     return value  # type: ignore[no-any-return]

@@ -87,13 +87,14 @@ class Trace:
     are in network order, when all has been read.
     """
 
-    __slots__ = ("_bytes", "_frame", "_has", "_known", "_values", "key", "whole")
+    __slots__ = ("_bytes", "_frame", "_has", "_known", "_values", "hashed", "key", "whole")
 
     def __init__(self, key: Key, frame: Callable[[], bytes] | None = None) -> None:
         # hot, as all here: once per upcall, and for each question
         self.key = key
         self._frame = frame
         self.whole = False
+        self.hashed = 0  # how often a field was: who keeps a value can tell so that there is one within
         self._bytes = key.value.to_bytes(KEY_BYTES, "little")
         self._known: dict[str, int] = {}
         self._values: dict[str, int] = {}
