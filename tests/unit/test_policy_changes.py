@@ -23,6 +23,7 @@ from vswitch import (
     Packet,
     PolicyAnswer,
     PortEvent,
+    Rule,
     Table,
     drop,
     now,
@@ -94,7 +95,8 @@ def test_megaflows_of_a_time_that_is_over_do_not_stand_in_the_way(dp: Datapath) 
     assert send(dp, udp()).ports == [2]
     dp._simulation.clock_ns = 20 * 10**9  # and nothing has looked for timeouts since
     (old,) = dp.flows
-    dp.flows.modify(old.match, Output(2))
+    table = dp.flows._table
+    table.modify(table.find(old.match, 0), Rule(old.match, (Output(2),)))
     dp.receive(udp(dport=53), 2)
     dp.run()
     assert send(dp, udp(dport=53), 1).ports == [2], "the old one takes it as long as it is there"
