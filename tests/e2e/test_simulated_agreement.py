@@ -10,7 +10,7 @@ import pytest
 
 from tests.frames import random_packet
 from tests.rig import ARRIVED, Rig
-from vswitch import Datapath, ExistsError, LimitError, Match, OverlapError, Rule
+from vswitch import ConfigError, Datapath, ExistsError, Match, OverlapError, Rule
 from vswitch.fields import FIELDS
 from vswitch.model.actions import (
     Action,
@@ -31,6 +31,7 @@ from vswitch.model.actions import (
     Truncate,
     Userspace,
 )
+from vswitch.packet import build
 from vswitch.packet.parse import parse
 
 SETTABLE = [name for name, view in FIELDS.items() if view.settable and not name.startswith("tun_")]
@@ -45,10 +46,12 @@ def _value(chance: Random, name: str) -> Action:
 
 
 def _actions(chance: Random, depth: int = 0) -> tuple[Action, ...]:
-    """A list as a program might have it: mostly sets and outputs, now and then anything."""
+    """A list as a program might have it: mostly sets and outputs, now and then anything, or nothing."""
+    if chance.random() < 0.05:
+        return chance.choice(((), (Truncate(400),), (SetField("tun_id", 5),), (PopVlan(),), (Drop(3),)))
     made: list[Action] = []
     for _ in range(chance.randrange(1, 5)):
-        kind = chance.randrange(18 if depth < 2 else 12)
+        kind = chance.randrange(19 if depth < 2 else 12)
         makers: dict[int, Callable[[], list[Action]]] = {
             0: lambda: [PushVlan(chance.getrandbits(12), chance.getrandbits(3), chance.choice((0x8100, 0x88A8)))],
             1: lambda: [PopVlan()],
@@ -65,9 +68,10 @@ def _actions(chance: Random, depth: int = 0) -> tuple[Action, ...]:
             15: lambda: [Recirculate(chance.randrange(1, 4))],
             16: lambda: [Sample(chance.choice((0, 0xFFFFFFFF)), _actions(chance, depth + 1))],  # never or always
             17: lambda: [Meter(chance.randrange(3))],
+            18: lambda: [SetField("tun_id", 7)],
         }
         made += makers.get(kind, lambda: [_value(chance, chance.choice(SETTABLE))])()
-    return (*made, Output(chance.choice((2, 3))))
+    return (*made, Output(chance.choice((2, 3)))) if chance.random() < 0.9 else tuple(made)
 
 
 def _rules(chance: Random) -> list[Rule]:
@@ -75,7 +79,7 @@ def _rules(chance: Random) -> list[Rule]:
     matches += [Match(recirc_id=7, dp_hash=(bit, 1)) for bit in (0, 1)]
     rules: list[Rule] = []
     while len(rules) < len(matches):
-        with suppress(LimitError):  # too many actions
+        with suppress(ConfigError):  # too many actions, or what a recirculation would lose
             rules.append(Rule(matches[len(rules)], _actions(chance)))
     return rules
 
@@ -146,7 +150,7 @@ def _any_rules(chance: Random, frames: Sequence[bytes]) -> list[Rule]:
                 bits = chance.choice((view.max, chance.getrandbits(view.bits), view.max & -1 << view.bits // 2))
                 mask |= view.place(bits & view.max)
             match = Match.from_ints(parse(chance.choice(frames), FIELDS["in_port"].place(1)), mask)
-            with suppress(LimitError, OverlapError, ExistsError):
+            with suppress(ConfigError, OverlapError, ExistsError):
                 rule = Rule(match, _actions(chance), chance.randrange(4))
                 dp.flows.add(rule.match, rule.actions, priority=rule.priority)
                 accepted.append(rule)
@@ -171,4 +175,27 @@ def test_rules_of_any_mask_and_priority_do_the_same(rig: Rig, seed: int) -> None
     expected = _in_kernel(rig, rules, frames)
     simulated = _simulated(rules, frames)
     for what, real, guess in zip(COMPARED, expected, simulated, strict=True):
+        assert guess == real, what
+
+
+FRAME = build.ethernet(2, 1, 0x0800, build.ipv4(0x0A000001, 0x0A000002, 6, build.tcp(1, 80, 0, 0, 2))).ljust(60, b"\0")
+LAST_HOP = FRAME[:22] + b"\1" + FRAME[23:]
+DROPPED: dict[str, tuple[tuple[Action, ...], tuple[Action, ...], bytes]] = {
+    "a copy that is recirculated meets a rule without actions": ((Recirculate(1), Output(2)), (), FRAME),
+    "so does one within a clone": ((Clone((Recirculate(1),)), Output(2)), (), FRAME),
+    "it meets one that changes it and no more": ((Recirculate(1), Output(2)), (PopVlan(),), FRAME),
+    "a TTL that is over, with what changes nothing": ((DecTtl((Truncate(100),)), Output(2)), (), LAST_HOP),
+    "a TTL that is over, with a field that goes nowhere": ((DecTtl((SetField("tun_id", 5),)), Output(2)), (), LAST_HOP),
+    "a clone that changes nothing": ((Clone((Truncate(100),)), PopVlan()), (), FRAME),
+    "a sample that changes nothing": ((Sample(0xFFFFFFFF, (SetField("tun_id", 1),)), PopVlan()), (), FRAME),
+    "a length that changes nothing": ((CheckPacketLength(10, (Truncate(20),), ()), PopVlan()), (), FRAME),
+    "a clone that drops": ((Clone((Drop(3),)), Output(2)), (), FRAME),
+}
+
+
+@pytest.mark.parametrize("case", DROPPED)
+def test_what_is_dropped_counts_alike(rig: Rig, case: str) -> None:
+    first, then, frame = DROPPED[case]
+    rules = [Rule(ARRIVED, first), Rule(Match(recirc_id=1), then)]
+    for what, real, guess in zip(COMPARED, _in_kernel(rig, rules, [frame]), _simulated(rules, [frame]), strict=True):
         assert guess == real, what

@@ -279,3 +279,22 @@ def test_megaflow_is_its_rule_whatever_it_has_counted() -> None:
     used = megaflow.with_stats(FlowStats(packets=1))
     assert (used.rule, used.stats.packets) == (rule, 1)
     assert used == megaflow
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        (SetField("tun_id", 7), Recirculate(1)),
+        (SetField("tun_id", 7), Output(2), Recirculate(1)),
+        (SetField("tun_id", 7), Clone((Recirculate(1),))),
+        (Clone((SetField("tun_id", 7), Recirculate(1))),),
+    ],
+)
+def test_tunnel_fields_before_a_recirculation_are_refused(actions: tuple[Action, ...]) -> None:
+    with pytest.raises(ConfigError, match="tun_id is set before a recirculation"):
+        check_actions(actions)
+
+
+def test_tunnel_fields_of_a_copy_are_its_own() -> None:
+    actions = (Clone((SetField("tun_id", 7), Output(2))), Recirculate(1), SetField("tun_id", 8), Output(2))
+    assert check_actions(actions) == actions

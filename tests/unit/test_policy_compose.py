@@ -110,3 +110,8 @@ def test_parts_may_be_whole_trees() -> None:
     policy = in_sequence(firewall, by_port({1: in_parallel(switch, mirror)}, switch))
     run = Run(policy, key(in_port=1, tcp_dst=80, eth_type=0x0800), 0)
     assert run.actions == (Output(2), Output(9))
+
+
+def test_in_parallel_nothing_behind_a_drop_is_done() -> None:
+    policy = in_parallel(lambda _packet: (Output(2), Drop(), Output(3)), lambda _packet: output(4))
+    assert Run(policy, key(), 0).actions == output(2, 4)

@@ -323,6 +323,17 @@ def walk(actions: Iterable[Action], depth: int = 0) -> Iterator[tuple[int, Actio
             yield from walk(inner, depth + 1)
 
 
+def _check_tunnel(actions: Actions, lost: str) -> None:
+    """`lost`: a tunnel field that was set before."""
+    for action in actions:
+        if isinstance(action, SetField) and action.name.startswith("tun_"):
+            lost = action.name
+        elif lost and isinstance(action, Recirculate):
+            raise ConfigError(f"{lost} is set before a recirculation, which loses it: set it after that")
+        for inner in nested(action):
+            _check_tunnel(inner, lost)
+
+
 _checked: dict[int, tuple[object, Actions]] = {}
 """Actions and tuples that passed, by identity: programs install the same few over and over. They stay alive in here, so
 that no other object gets their identity."""
@@ -331,7 +342,8 @@ _MAX_CHECKED = 1024
 
 
 def check_actions(actions: Iterable[Action] | Action) -> Actions:
-    """`actions`, or one action, as a tuple. ConfigError for what is no action, LimitError past MAX_ACTIONS or
+    """`actions`, or one action, as a tuple. ConfigError for what is no action, and for tunnel fields that are set
+    before a recirculation, as a packet that comes up behind it has lost them; LimitError past MAX_ACTIONS or
     MAX_ACTION_DEPTH."""
     # hot: once per megaflow
     known = _checked.get(id(actions))
@@ -347,6 +359,7 @@ def check_actions(actions: Iterable[Action] | Action) -> Actions:
             raise LimitError(f"actions nested {depth} deep exceed the bound of {MAX_ACTION_DEPTH}")
     if count > MAX_ACTIONS:
         raise LimitError(f"{count} actions exceed the bound of {MAX_ACTIONS}")
+    _check_tunnel(checked, "")
     if len(_checked) >= _MAX_CHECKED:
         _checked.clear()
     if checked and checked[0] is actions:

@@ -58,8 +58,9 @@ def in_parallel(*policies: Policy) -> Policy:
                     raise ConfigError(
                         f"{action!r} in one of several policies in parallel changes the packet for others"
                     )
-                if not isinstance(action, Drop):
-                    actions[action] = None
+                if isinstance(action, Drop):
+                    break  # nothing behind it is executed
+                actions[action] = None
         return Decision(tuple(actions) or drop, _shortest(idle), _shortest(hard))
 
     return policy

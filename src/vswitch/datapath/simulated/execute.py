@@ -192,7 +192,7 @@ class Forwarder:
                 self._drop(packet, "recirculation_limit")
                 return 0
             return run.recirculate
-        if not run.accounted and not packet.depth:
+        if not run.accounted and (not packet.depth or not actions):  # who has no actions is dropped, copy or not
             self.explicit_drops[0] += 1
             self._drop(packet, "explicit")
         return 0
@@ -311,8 +311,9 @@ class _Run:
         if not self.rest:
             self.rest, self.longest = _effective(actions), 0
             return
-        self.forwarder.on_copy(self.packet, actions)
-        self.accounted |= bool(actions)
+        effective = _effective(actions)
+        self.forwarder.on_copy(self.packet, effective)
+        self.accounted |= bool(effective)
 
     def _output(self, port: int) -> None:
         longest, self.longest = self.longest, 0
@@ -326,8 +327,8 @@ class _Run:
         frame = rewrite.dec_ttl(self.packet.frame)
         if frame is not None:
             self.packet.frame = frame
-        elif exceeded:
-            self.rest, self.longest = _effective(exceeded), 0
+        elif effective := _effective(exceeded):
+            self.rest, self.longest = effective, 0
         else:
             self._stop("ttl")
 
