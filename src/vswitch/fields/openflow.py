@@ -71,7 +71,7 @@ class FlowField:
     printed. `view`: where it lies, and how values are written. `nxm`, `oxm`: (class, number) by which the wire knows
     it, None if it does not. `since`: the first version of OpenFlow (wire number: 4 is 1.3) whose OXM has it. `length`:
     bytes of its value on the wire. `prerequisites`: (field, allowed values). `maskable`, `writable`: as the wire and
-    set actions may use it. `refused`: why a flow with it cannot be installed yet, empty if it can.
+    set actions may use it. `refused`: why no flow may have it yet, empty if it may.
     """
 
     name: str
@@ -85,6 +85,10 @@ class FlowField:
     maskable: bool
     writable: bool
     refused: str = ""
+
+    def __hash__(self) -> int:
+        """There is one of each name."""
+        return hash(self.name)
 
     @property
     def bits(self) -> int:
@@ -216,6 +220,9 @@ _OXM_STEMS = {
 }  # fmt: skip
 
 
+_NO_CONNECTIONS = "there is no connection tracking"
+
+
 def _view(name: str, place: str, kind: str) -> Field:
     if place.startswith("="):
         known = FIELDS[place[1:]]
@@ -244,7 +251,7 @@ def _fields() -> dict[str, FlowField]:
         code, since = _code(oxm, oxm_classes)
         fields[name] = FlowField(
             name, tuple(texts.split()), _view(name, place, kind), _code(nxm, nxm_classes)[0], code, since,
-            int(length), _NEEDS[needs], "m" in flags, "w" in flags,
+            int(length), _NEEDS[needs], "m" in flags, "w" in flags, _NO_CONNECTIONS if name.startswith("ct_") else "",
         )  # fmt: skip
     for number in range(REGISTERS):
         fields[f"reg{number}"] = _register(f"reg{number}", 4, (1, number), None)

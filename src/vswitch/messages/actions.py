@@ -477,7 +477,8 @@ class Note(FlowAction):
 
 @dataclass(frozen=True, slots=True)
 class Nat(FlowAction):
-    """Within `Ct`: `kind` "src", "dst" or "" (as the connection is). Addresses are of `version` 4 or 6 (0: none)."""
+    """Within `Ct`: `kind` "src", "dst" or "" (as the connection is). Addresses are of `version` 4 or 6 (0: none). The
+    last address and the last port are 0 if there is no range, the first port is 0 if there are no ports."""
 
     kind: str = ""
     version: int = 0
@@ -509,7 +510,8 @@ class CtClear(FlowAction):
 
 @dataclass(frozen=True, slots=True)
 class Encap(FlowAction):
-    """Nicira: a header of this packet type around it, with properties as bytes."""
+    """Nicira: a header of this packet type around it, with properties: class, type, and the value as bytes, those
+    included that fill it up to words of eight bytes with its header of four."""
 
     packet_type: int
     properties: tuple[tuple[int, int, bytes], ...] = ()

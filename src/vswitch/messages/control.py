@@ -30,10 +30,12 @@ class Hello(Message):
 @dataclass(frozen=True, slots=True)
 class Error(Message):
     """`error`: a name of `vswitch.messages.errors.ERRORS`, or "type/code" in numbers if it is none of them. `data`: at
-    least the first 64 bytes of the message that it is about; or a text, with "hello_failed.incompatible"."""
+    least the first 64 bytes of the message that it is about; or a text, with "hello_failed.incompatible". `text`: why,
+    for people; it does not go over the wire."""
 
     error: str
     data: bytes = b""
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

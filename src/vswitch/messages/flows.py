@@ -64,7 +64,8 @@ class FlowFlags(IntEnum):
 class FlowMod(Message):
     """Change flows. `table`: None is the switch's choice (OpenFlow 1.0 without the table id extension), `ALL_TABLES`
     for deletion. `out_port`, `out_group`: only flows that output there (`ANY_PORT`: any). `importance`: OpenFlow 1.4,
-    for eviction. `cookie_mask`: only flows whose cookie agrees in these bits."""
+    for eviction. `cookie_mask`: only flows whose cookie agrees in these bits. `new_cookie`: what modified
+    flows get (OpenFlow 1.0 and Nicira's; None: it stays, as in 1.1 and later)."""
 
     command: FlowCommand
     match: FlowMatch = field(default_factory=FlowMatch)
@@ -80,6 +81,7 @@ class FlowMod(Message):
     buffer_id: int = NO_BUFFER
     out_port: int = ANY_PORT
     out_group: int = ANY_GROUP
+    new_cookie: int | None = None
 
 
 class FlowRemovedReason(IntEnum):

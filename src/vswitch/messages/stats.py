@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vswitch.fields.openflow import OPENFLOW_FIELDS
 from vswitch.messages.actions import FlowAction
 from vswitch.messages.base import Message
 from vswitch.messages.flows import (
@@ -21,18 +22,38 @@ from vswitch.messages.flows import (
 from vswitch.messages.match import FlowMatch
 
 __all__ = [
-    "AggregateStats", "BucketStats", "Description", "FlowDescription", "FlowMonitorCancel", "FlowMonitorRequest",
-    "FlowMonitorUpdate", "FlowStats", "FlowStatsRequest", "GroupDescription", "GroupFeatures", "GroupStats",
+    "ALL_TABLE_BITMAPS", "AggregateStats", "BucketStats", "BundleFeatures", "BundleFeaturesRequest", "ControllerStatus",
+    "Description",
+    "ExperimenterMultipart", "FlowDescription", "FlowMonitorCancel", "FlowMonitorPause", "FlowMonitorRequest",
+    "FlowMonitorRequests", "FlowMonitorUpdate", "FlowStats", "FlowStatsRequest", "GroupDescription", "GroupFeatures",
+    "GroupStats",
     "MeterConfig", "MeterFeatures", "MeterStats", "MultipartReply", "PortStats", "QueueDescription", "QueueStats",
     "StatsRequest", "TableDescription", "TableFeatures", "TableFeaturesRequest", "TableStats",
 ]  # fmt: skip
+
+
+_OXM_12 = [each for each in OPENFLOW_FIELDS.values() if each.oxm and each.oxm[0] == 0x8000 and each.since <= 3]
+_MATCH_12 = sum(1 << each.oxm[1] for each in _OXM_12 if each.oxm)
+_SET_12 = sum(1 << each.oxm[1] for each in _OXM_12 if each.oxm and each.writable)
+_INSTRUCTIONS = 0x3E  # goto_table to clear_actions
+_ACTIONS_11, _ACTIONS_12 = 0x01FFE7FF, 0x03FF8001  # all but those that copy a TTL
+_EVERY_BIT = (1 << 64) - 1
+ALL_TABLE_BITMAPS = {
+    1: (0x3FFFFF,),
+    2: (0xFBFF, 0xFBFF, _INSTRUCTIONS, _ACTIONS_11, _ACTIONS_11, 0),
+    3: (
+        _MATCH_12, _MATCH_12, _ACTIONS_12, _ACTIONS_12, _SET_12, _SET_12, _EVERY_BIT, _EVERY_BIT, _INSTRUCTIONS, 0,
+    ),
+}  # fmt: skip
+"""Version: what `TableStats.bitmaps` are where they are (), all that there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatsRequest(Message):
     """`kind`: "description", "table", "port" (`number`: port or ANY_PORT), "queue" (`number`, `queue`), "group",
     "group_description" (`number` in 1.5), "group_features", "meter", "meter_config" (`number`: meter or ALL),
-    "meter_features", "port_description" (`number` in 1.5), "table_description", "queue_description"."""
+    "meter_features", "port_description" (`number` in 1.5), "table_description", "queue_description" (`number`,
+    `queue`), "controller_status"."""
 
     kind: str
     number: int = ANY_PORT
@@ -42,7 +63,8 @@ class StatsRequest(Message):
 @dataclass(frozen=True, slots=True)
 class FlowStatsRequest(Message):
     """`kind`: "flow", "aggregate", or "flow_description" and "flow" as 1.5 has them (with and without actions). Which
-    flows: as a loose delete chooses them."""
+    flows: as a loose delete chooses them. `nicira`: in OpenFlow 1.0, by Nicira's message, which knows all fields and
+    cookies; whoever answers does so as well."""
 
     kind: str = "flow"
     match: FlowMatch = field(default_factory=FlowMatch)
@@ -51,15 +73,18 @@ class FlowStatsRequest(Message):
     out_group: int = ANY_GROUP
     cookie: int = 0
     cookie_mask: int = 0
+    nicira: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MultipartReply(Message):
-    """`kind` as in the request. `entries` in order; of "description" and "aggregate" and "..._features" just one."""
+    """`kind` as in the request, and `nicira`. `entries` in order; of "description" and "aggregate" and "..._features"
+    just one (but for "table_features")."""
 
     kind: str
     entries: tuple[object, ...]
     more: bool = False
+    nicira: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +134,10 @@ class AggregateStats:
 
 @dataclass(frozen=True, slots=True)
 class TableStats:
-    """Of one table. `name`, `max_entries`: 1.0 to 1.2."""
+    """Of one table. `name`, `max_entries`: 1.0 to 1.2. `bitmaps`: what the table can do, as these versions have it, in
+    their order; (): all that there is. 1.0: wildcards; 1.1: wildcards, match, instructions, write and apply actions,
+    config; 1.2: match, wildcards, write and apply actions, write and apply set-field, metadata match and write,
+    instructions, config."""
 
     table: int
     active: int
@@ -117,11 +145,13 @@ class TableStats:
     matched: int
     name: str = ""
     max_entries: int = 0
+    bitmaps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PortStats:
-    """Of one port; None is a counter that is not kept (all ones on the wire)."""
+    """Of one port; None is a counter that is not kept (all ones on the wire). `custom`: further counters with their
+    names, as Open vSwitch has them from OpenFlow 1.4 on."""
 
     port: int
     duration_ns: int
@@ -137,6 +167,7 @@ class PortStats:
     rx_over_errors: int | None = None
     rx_crc_errors: int | None = None
     collisions: int | None = None
+    custom: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,19 +258,22 @@ class MeterConfig:
 
 @dataclass(frozen=True, slots=True)
 class MeterFeatures:
-    """What meters there can be. `band_types`, `capabilities`: bits."""
+    """What meters there can be. `band_types`, `capabilities`: bits. `features`: bits, OpenFlow 1.5."""
 
     max_meters: int
     band_types: int
     capabilities: int
     max_bands: int
     max_colors: int
+    features: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TableFeatures:
     """What a table can do, OpenFlow 1.3 and later. `properties`: as the wire has them, in order: (type, list of numbers
-    or, for fields, of field headers with has-mask bit)."""
+    or, for fields, of field headers with has-mask bit). The number of what is an experimenter's is its 8 bytes: its
+    header or type and length, and the experimenter. Properties of experimenters: words of 32 bits, the experimenter
+    first."""
 
     table: int
     name: str
@@ -254,9 +288,10 @@ class TableFeatures:
 
 @dataclass(frozen=True, slots=True)
 class TableFeaturesRequest(Message):
-    """What can the tables do? With `tables`: let them be so."""
+    """What can the tables do? With `tables`: let them be so. `more`: another request continues this one."""
 
     tables: tuple[TableFeatures, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,10 +322,25 @@ class FlowMonitorRequest(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class FlowMonitorRequests(Message):
+    """Several in one message, or none: all or nothing."""
+
+    requests: tuple[FlowMonitorRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FlowMonitorCancel(Message):
-    """No more of that monitor."""
+    """No more of that monitor (Nicira's and ONF's; later versions: `FlowMonitorRequest.command`)."""
 
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMonitorPause(Message):
+    """The connection is too slow for updates: there are none from now on (`paused`), or there are again. Nicira's and
+    ONF's; in later versions it is an update of its own."""
+
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,3 +358,43 @@ class FlowMonitorUpdate:
     idle_timeout_s: int = 0
     hard_timeout_s: int = 0
     reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFeaturesRequest(Message):
+    """OpenFlow 1.5: what can bundles do? `flags`: 1 timestamp, 2 with `times` as `BundleFeatures` has them."""
+
+    flags: int = 0
+    times: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFeatures:
+    """`capabilities`: 1 atomic, 2 ordered, 4 timed. `times`: accuracy, how far in the future and in the past a bundle
+    may be scheduled, and now, in nanoseconds; None: not told."""
+
+    capabilities: int
+    times: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatus:
+    """OpenFlow 1.5: how a controller is connected. `role`: of `ControllerRole`. `reason`: 0 it was asked for, 1 channel
+    status, 2 role, 3 added, 4 removed, 5 short id, 6 experimenter. `up`: whether the channel is."""
+
+    short_id: int
+    role: int
+    reason: int
+    up: bool
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimenterMultipart(Message):
+    """Statistics of somebody's own that are not known here. `reply`: whether it is one."""
+
+    experimenter: int
+    kind: int
+    data: bytes = b""
+    reply: bool = False
+    more: bool = False
