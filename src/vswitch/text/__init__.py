@@ -1,4 +1,8 @@
-"""Matches, actions and megaflows as the text that users of ovs-dpctl know, read and written. Pure."""
+"""Matches, actions and megaflows as the text that users of ovs-dpctl know, read and written. Pure.
+
+OpenFlow's flows, groups and meters, in the text of ovs-ofctl, are in the modules that are called `flow...`: `flow`,
+`flow_match`, `flow_actions`, `flow_actions_format`, `flow_groups`, `flow_meters`, `flow_files`, `flow_colors`.
+"""
 
 from vswitch.text.actions import format_actions, parse_actions
 from vswitch.text.match import format_match, parse_match
