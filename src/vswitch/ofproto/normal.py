@@ -1,0 +1,291 @@
+"""NORMAL: forwarding as a switch does that learns addresses, for each VLAN on its own.
+
+`MacTable` knows where addresses were seen. It is bounded: when it is full, the port that has most addresses in it loses
+the one that it has not been heard of for longest, so that a port that makes addresses up can only push out its own.
+
+In the datapath a packet is of a VLAN by its tag; ports may carry a VLAN without a tag (`PortVlan`), in which case the
+tag is taken off or put on here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from vswitch.base.errors import ConfigError
+from vswitch.fields.kinds import OPENFLOW_PORTS
+from vswitch.fields.registry import FIELDS, SLOTS
+from vswitch.messages.ports import PortConfig
+from vswitch.ofproto.places import IN_PORT, PRESENT
+from vswitch.ofproto.translation import ANY_PORT_CHANGE, Effect, MacLearned, PortVlan
+
+if TYPE_CHECKING:
+    from vswitch.ofproto.run import Run
+
+__all__ = ["MAC_AGE_NS", "MAX_MACS", "MacEntry", "MacTable", "normal"]
+
+MAC_AGE_NS = 300 * 1_000_000_000
+"""IEEE 802.1Q clause 8.8.3: the ageing time that is recommended."""
+MAX_MACS = 8192
+
+_ETH_SRC, _ETH_DST = SLOTS["eth_src"], SLOTS["eth_dst"]
+_VID, _PCP = FIELDS["vlan_vid"], FIELDS["vlan_pcp"]
+_MULTICAST = _ETH_DST.place(0x0100_0000_0000)
+_RESERVED, _RESERVED_MASK = 0x0180C2000000, 0xFFFFFFFFFFF0
+_CLOSED = PortConfig.NO_FWD | PortConfig.DOWN
+_PLAIN = PortVlan()
+_FIRST_RESERVED, _LOCAL = 0xFFFFFF00, OPENFLOW_PORTS["LOCAL"]
+
+
+class MacEntry:
+    """Where an address was seen last. `static`: it neither ages nor moves."""
+
+    __slots__ = ("mac", "port", "static", "used_ns", "vlan")
+
+    def __init__(self, vlan: int, mac: int, port: int, used_ns: int, *, static: bool = False) -> None:
+        self.vlan = vlan
+        self.mac = mac
+        self.port = port
+        self.used_ns = used_ns
+        self.static = static
+
+
+class MacTable:
+    """Addresses by (vlan, mac). `evicted`, `moved`: how many were pushed out for want of room, how many came by another
+    port than before."""
+
+    def __init__(self, limit: int = MAX_MACS, age_ns: int = MAC_AGE_NS) -> None:
+        if limit < 1:
+            raise ConfigError(f"limit of the MAC table {limit} is below 1")
+        self.limit = limit
+        self.age_ns = age_ns
+        self._entries: dict[tuple[int, int], MacEntry] = {}
+        self._of_port: dict[int, OrderedDict[tuple[int, int], MacEntry]] = {}
+        self.learned = self.evicted = self.moved = self.expired = 0
+
+    def lookup(self, vlan: int, mac: int) -> int | None:
+        """The port that this address was seen at, None if it was not."""
+        entry = self._entries.get((vlan, mac))
+        return None if entry is None else entry.port
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entries(self) -> list[MacEntry]:
+        """All of them."""
+        return list(self._entries.values())
+
+    def learn(self, seen: MacLearned, now_ns: int) -> list[tuple[int, int]]:
+        """An address was seen. Returns the (vlan, mac) for which `lookup` answers something else than before."""
+        # hot: once per packet that is translated by NORMAL, and per used megaflow
+        where = seen.vlan, seen.mac
+        entry = self._entries.get(where)
+        if entry is not None:
+            if entry.static:
+                return []
+            entry.used_ns = max(entry.used_ns, now_ns)
+            if entry.port == seen.port:
+                self._of_port[entry.port].move_to_end(where)
+                return []
+            self._drop(where)
+            self.moved += 1
+        changed = [where]
+        if len(self._entries) >= self.limit:
+            changed.append(self._evict())
+        self._put(MacEntry(seen.vlan, seen.mac, seen.port, now_ns))
+        self.learned += 1
+        return changed
+
+    def add_static(self, seen: MacLearned, now_ns: int) -> list[tuple[int, int]]:
+        """It is there, and stays. As `learn`."""
+        where = seen.vlan, seen.mac
+        self._drop(where)
+        changed = [where]
+        if len(self._entries) >= self.limit:
+            changed.append(self._evict())
+        self._put(MacEntry(seen.vlan, seen.mac, seen.port, now_ns, static=True))
+        return changed
+
+    def expire(self, now_ns: int) -> list[tuple[int, int]]:
+        """Forget what was not seen for `age_ns`. Returns what was forgotten."""
+        old = []
+        for entries in self._of_port.values():
+            for where, entry in entries.items():
+                if entry.used_ns + self.age_ns > now_ns:
+                    break
+                if not entry.static:
+                    old.append(where)
+        for where in old:
+            self._drop(where)
+        self.expired += len(old)
+        return old
+
+    def flush(self, port: int | None = None) -> list[tuple[int, int]]:
+        """Forget all, or all of one port. Returns what was forgotten."""
+        gone = [
+            where for where, entry in self._entries.items() if not entry.static and (port is None or entry.port == port)
+        ]
+        for where in gone:
+            self._drop(where)
+        return gone
+
+    def _put(self, entry: MacEntry) -> None:
+        where = entry.vlan, entry.mac
+        self._entries[where] = entry
+        self._of_port.setdefault(entry.port, OrderedDict())[where] = entry
+
+    def _drop(self, where: tuple[int, int]) -> None:
+        entry = self._entries.pop(where, None)
+        if entry is not None:
+            of_port = self._of_port[entry.port]
+            del of_port[where]
+            if not of_port:
+                del self._of_port[entry.port]
+
+    def _evict(self) -> tuple[int, int]:
+        """Of the port that has most, the oldest."""
+        most = max(self._of_port.values(), key=len)
+        where = next((each for each, entry in most.items() if not entry.static), next(iter(most)))
+        self._drop(where)
+        self.evicted += 1
+        return where
+
+
+def normal(run: Run) -> None:
+    """Learn where the packet came from, and send it where its destination was seen, or everywhere."""
+    packet = run.packet
+    config = run.view.config
+    in_port = IN_PORT.take(packet.key)
+    own = config.vlans.get(in_port, _PLAIN)
+    vlan = _vlan_of(run, own)
+    if vlan is None:
+        return
+    destination = _ETH_DST.take(packet.key)
+    if not config.forward_bpdu:
+        packet.consult(_ETH_DST.place(_RESERVED_MASK))
+        if destination & _RESERVED_MASK == _RESERVED:
+            _note(run, "-> reserved address, dropping")
+            return
+    learned = _learn(run, vlan, in_port)
+    packet.consult(_MULTICAST)
+    if not destination & 0x0100_0000_0000:
+        packet.consult(_ETH_DST.mask)
+        run.depends.add(("mac", vlan, destination))
+        port = in_port if destination == learned else run.view.macs.lookup(vlan, destination)
+        if port is not None:
+            _forward(run, vlan, in_port, port)
+            return
+        _note(run, "-> no learned MAC for destination, flooding")
+    else:
+        _note(run, "-> multicast, flooding")
+    run.depends.add(ANY_PORT_CHANGE)
+    flooded = [
+        port.number
+        for port in run.view.ports
+        if port.number != in_port
+        and not port.config & (_CLOSED | PortConfig.NO_FLOOD)
+        and _carries(run, port.number, vlan)
+    ]
+    _send(run, vlan, flooded)
+
+
+def _note(run: Run, text: str) -> None:
+    if run.recorder is not None:
+        run.recorder.note(text)
+
+
+def _vlan_of(run: Run, own: PortVlan) -> int | None:
+    """The VLAN that the packet is of, by its tag and the port that it came in by; None if it may not come in there."""
+    packet = run.packet
+    present = packet.consult(PRESENT)
+    vid = _VID.take(packet.consult(_VID.mask)) if present else 0
+    if own.mode == "access":
+        if vid:
+            _note(run, "-> dropping VLAN tagged packet on an access port")
+            return None
+        return own.tag
+    if not vid and own.mode != "trunk":
+        return own.tag
+    if not own.carries(vid):
+        _note(run, f"-> dropping packet of VLAN {vid}, which the port does not carry")
+        return None
+    return vid
+
+
+def _learn(run: Run, vlan: int, in_port: int) -> int | None:
+    """Returns the address that is learned. Not from what no port has sent, nor in a group."""
+    packet = run.packet
+    source = _ETH_SRC.take(packet.consult(_ETH_SRC.mask))
+    if source & 0x0100_0000_0000 or run.stage.kind == "group":
+        return None
+    if in_port >= _FIRST_RESERVED and in_port != _LOCAL:
+        return None
+    seen: Effect = MacLearned(vlan, source, in_port)
+    if seen not in run.effects:
+        run.effects.append(seen)
+    run.depends.add(("mac", vlan, source))
+    return source
+
+
+def _is_open(run: Run, number: int) -> bool:
+    port = run.view.ports.get(number)
+    return port is not None and not port.config & _CLOSED
+
+
+def _carries(run: Run, number: int, vlan: int) -> bool:
+    return run.view.config.vlans.get(number, _PLAIN).carries(vlan)
+
+
+def _forward(run: Run, vlan: int, in_port: int, port: int) -> None:
+    run.depends.add(("port", port))
+    if port == in_port:
+        _note(run, "-> learned port is input port, dropping")
+    elif not _is_open(run, port) or not _carries(run, port, vlan):
+        _note(run, "-> learned port does not forward this, dropping")
+    else:
+        _note(run, "-> forwarding to learned port")
+        _send(run, vlan, [port])
+
+
+def _send(run: Run, vlan: int, ports: list[int]) -> None:
+    """Out of all of these, tagged as each wants it; those first that want it as it is."""
+    packet = run.packet
+    tagged = bool(packet.key & PRESENT)
+    vid = _VID.take(packet.key) if tagged else 0
+    keeps = tagged and vlan == 0 and bool(packet.consult(_PCP.mask))  # a tag that has nothing but a priority
+    same: list[int] = []
+    other: list[int] = []
+    for number in ports:
+        mode = run.view.config.vlans.get(number, _PLAIN)
+        if _is_bare(mode, vlan):
+            as_it_is = not tagged or (keeps and mode.mode != "access")
+        else:
+            as_it_is = tagged and vid == vlan
+        (same if as_it_is else other).append(number)
+    for number in same:
+        run.output(number)
+    if other:
+        run.on_copy(lambda: _retagged(run, vlan, other))
+
+
+def _is_bare(mode: PortVlan, vlan: int) -> bool:
+    """Whether packets of this VLAN leave the port without a tag; those of no VLAN keep one for their priority alone."""
+    return vlan == 0 or mode.mode == "access" or (mode.mode == "native-untagged" and vlan == mode.tag)
+
+
+def _retagged(run: Run, vlan: int, ports: list[int]) -> None:
+    packet = run.packet
+    vlans = run.view.config.vlans
+    bare = [number for number in ports if _is_bare(vlans.get(number, _PLAIN), vlan)]
+    with_tag = [number for number in ports if number not in bare]
+    if with_tag:
+        if not packet.key & PRESENT:
+            packet.push_vlan(0x8100)
+        packet.write_tag(_VID.mask, _VID.place(vlan))
+        for number in with_tag:
+            run.output(number)
+    if bare:
+        if packet.key & PRESENT:
+            packet.pop_vlan()
+        for number in bare:
+            run.output(number)
