@@ -20,18 +20,21 @@ import typing
 if typing.TYPE_CHECKING:
     from vswitch.api import *
     from vswitch.base.errors import *
+    from vswitch.bridge import *
     from vswitch.model import *
     from vswitch.policy import *
     from vswitch.text import *
 
 __version__ = "0.1.0"
 
-_ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api")
+_ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api", "vswitch.bridge")
 """The cheapest to load first."""
 
 __all__ = [
     "Action",
     "Answer",
+    "Bridge",
+    "BridgeOptions",
     "BusyError",
     "CheckPacketLength",
     "Clone",
@@ -60,6 +63,7 @@ __all__ = [
     "Networks",
     "NotFoundError",
     "Offload",
+    "OpenFlowError",
     "Options",
     "Output",
     "OverlapError",
@@ -88,6 +92,7 @@ __all__ = [
     "Table",
     "TableFullError",
     "TextError",
+    "Tls",
     "Transaction",
     "Truncate",
     "UnexpectedUpcallError",

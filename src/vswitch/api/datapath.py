@@ -217,9 +217,9 @@ class Datapath:
         self._closed = True
         self._backend.delete()
 
-    def keep(self) -> None:
-        """Leave the datapath in the kernel when the `with` block that created it ends."""
-        self._kept = True
+    def keep(self, kept: bool = True) -> None:
+        """Leave the datapath in the kernel when the `with` block that created it ends; False: delete it after all."""
+        self._kept = kept
 
     def close(self) -> None:
         """End control; traffic goes on by the installed megaflows. In a process forked from that which has control
@@ -250,6 +250,11 @@ class Datapath:
     def name(self) -> str:
         """What it is called."""
         return self._backend.name
+
+    @property
+    def backend(self) -> Backend:
+        """What carries it out, for who builds a switch on it."""
+        return self._backend
 
     @property
     def _kernel(self) -> KernelBackend:

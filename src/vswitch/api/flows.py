@@ -229,6 +229,14 @@ class Flows:
         self.on_removal(flows, slots)
         return [flow.with_stats(self._table.stats(slot)) for flow, slot in zip(flows, slots, strict=True)]
 
+    @_at_work
+    def remove_slots(self, rules: Collection[Rule], slots: list[int]) -> None:
+        """Remove those in these slots, which hold these rules, without reading them: what they counted can still be
+        read by slot until something is added."""
+        if slots:
+            self._apply([], slots)
+            self.on_removal(rules, slots)
+
     def replace(self, rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
         """Make the megaflows exactly these, in one step: every packet sees the rules before it or those after it,
         never some of each. Those that stay the same keep their statistics. Returns rules that no packet can reach,

@@ -113,6 +113,10 @@ class FlowStore(Protocol):
         """All of them."""
         ...
 
+    def counting(self) -> list[int]:
+        """Slots of flows that have counted packets since the last call, and maybe of some new ones."""
+        ...
+
     def expired(self, now_ns: int) -> list[int]:
         """Slots of flows whose timeout is over."""
         ...

@@ -62,14 +62,15 @@ class Rule:
             object.__setattr__(self, f"{name}_timeout_s", round(timeout * 1000) / 1000)
 
     @classmethod
-    def plain(cls, match: Match, actions: Action | Iterable[Action]) -> Rule:
-        """Of priority 0, without timeouts: the same as Rule(match, actions), in half the time."""
+    def plain(cls, match: Match, actions: Action | Iterable[Action], *, idle_timeout_s: float | None = None) -> Rule:
+        """Of priority 0, without a hard timeout: the same as Rule(match, actions), in half the time. The idle timeout
+        must be one that a rule can have, of whole milliseconds."""
         # hot: once per upcall
         rule = object.__new__(Rule)
         _set_match(rule, match)
         _set_actions(rule, check_actions(actions))
         _set_priority(rule, 0)
-        _set_idle(rule, None)
+        _set_idle(rule, idle_timeout_s)
         _set_hard(rule, None)
         return rule
 

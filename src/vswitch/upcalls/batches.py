@@ -13,7 +13,7 @@ Invariant: every record is sent down, or dropped and counted, exactly once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from sys import getrefcount
@@ -94,6 +94,7 @@ class Upcalls:
         self._tally = tally
         self._limits = limits
         self.on_refusal: Callable[[Rule], None] = lambda _rule: None
+        self.on_installed: Callable[[Sequence[Rule], Sequence[int]], None] | None = None  # rules, and their slots
         self.on_close: Callable[[], None] | None = None  # of who has packets of ours
         self.make_way: Callable[[list[Rule]], Collection[Match]] | None = None  # of a policy, whose misses these are
         self._failures = Failures()
@@ -399,8 +400,7 @@ class Upcalls:
         if not rules:
             return
         try:
-            self._gates.close(self._flows.apply(rules, gated=True), rules)
-            self._tally.installed(len(rules))
+            self._apply(rules)
         except Exception:  # noqa: BLE001 - whatever it is, it comes again for the one that it is about
             self._install_one_by_one(handled)
 
@@ -475,11 +475,17 @@ class Upcalls:
     def _install_one(self, rule: Rule) -> Exception | None:
         """Why not, if it cannot be."""
         try:
-            self._gates.close(self._flows.apply([rule], gated=True), [rule])
+            self._apply([rule])
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the others go on
             return problem
-        self._tally.installed(1)
         return None
+
+    def _apply(self, rules: list[Rule]) -> None:
+        slots = self._flows.apply(rules, gated=True)
+        self._gates.close(slots, rules)
+        self._tally.installed(len(rules))
+        if self.on_installed is not None:
+            self.on_installed(rules, slots)
 
     def _stands(self, miss: Miss, rule: Rule) -> bool:
         """Whether the packet may go down through the rule that is there already in the place of `rule`. One that missed

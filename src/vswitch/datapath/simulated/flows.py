@@ -44,6 +44,7 @@ class _Flow:
     packets: int = 0
     bytes: int = 0
     tcp_flags: int = 0
+    seen: int = 0  # packets, by `counting`
 
 
 class SimulatedFlows:
@@ -206,6 +207,13 @@ class SimulatedFlows:
         for slot in self.slots():
             if slot in self._flows:
                 yield self.read(slot)
+
+    def counting(self) -> list[int]:
+        """Slots of flows that have counted packets since the last call."""
+        found = [slot for slot, flow in self._flows.items() if flow.packets != flow.seen]
+        for slot in found:
+            self._flows[slot].seen = self._flows[slot].packets
+        return found
 
     def count(self, slot: int, length: int, key: int) -> None:
         """A packet of the flow has come."""

@@ -1,0 +1,474 @@
+"""`Bridge`: a whole OpenFlow switch on a datapath, for programs and for `vswitch run`.
+
+    with Bridge.create("br0", ports=["veth1", "veth2"], controllers=["tcp:127.0.0.1:6653"]) as bridge:
+        bridge.run()
+
+A program may be the controller itself, in the same process and without a socket: it adds flows, is called with
+packet-ins, sends packets, or sends any message of OpenFlow and gets the answers. Over `Bridge.simulate()` that needs
+neither root nor devices: packets are those that the program gives to `receive`, time goes on when it says so.
+
+Everything is done in one thread, that of the event loop in which `serve` runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from vswitch.api.datapath import Datapath
+from vswitch.base.errors import ConfigError
+from vswitch.bridge.channels import Channel
+from vswitch.bridge.collection import Collector, seldom
+from vswitch.bridge.controllers import Controllers
+from vswitch.bridge.engine import Engine
+from vswitch.bridge.handler import PacketForControllers
+from vswitch.bridge.local import LocalController
+from vswitch.bridge.options import BridgeOptions
+from vswitch.datapath.ebpf.state import Options
+from vswitch.fields import SLOTS
+from vswitch.messages.actions import FlowAction, Output
+from vswitch.messages.base import Message
+from vswitch.messages.control import Error
+from vswitch.messages.flows import (
+    ALL_GROUPS,
+    FlowCommand,
+    FlowMod,
+    GroupCommand,
+    GroupMod,
+    MeterCommand,
+    MeterMod,
+    PacketIn,
+    PacketInReason,
+)
+from vswitch.messages.stats import FlowStats, GroupDescription, GroupStats, MeterConfig, MeterStats
+from vswitch.model.sent import Sent
+from vswitch.ofproto.meters import ALL_METERS
+from vswitch.ofproto.session import Session
+from vswitch.openflow.connection import MAX_ERROR_DATA, Received
+
+if TYPE_CHECKING:
+    from vswitch.datapath.simulated.backend import SimulatedBackend
+
+__all__ = ["Bridge"]
+
+logger = logging.getLogger("vswitch")
+
+TICK_S = 0.1
+"""How often time is looked at."""
+
+NORMAL = 0xFFFFFFFA
+IN_PORT = SLOTS["in_port"]
+TABLE_MISS_SINCE = 4
+"""OpenFlow 1.3: a flow that takes what no other does is its table's miss; before, what it does are actions as any."""
+
+
+class Bridge:
+    """A switch. `Bridge.create(name, ...)` makes one in the kernel, `Bridge.simulate(...)` one without. Settings are
+    the members of `BridgeOptions`. As a context manager it is removed at the end of the block, or left forwarding if
+    it is to be kept.
+    """
+
+    def __init__(self, datapath: Datapath, options: BridgeOptions | None = None, **settings: Any) -> None:
+        """On a datapath that there is; it belongs to the bridge until `close`."""
+        self.options = _options(options, settings)
+        self.datapath = datapath
+        self._engine = Engine(datapath, self.options)
+        self._controllers = Controllers(self.options, self._new_session, self._handle, self._came, self._gone)
+        self._local = LocalController(self._engine)
+        self._engine.on_event = self._tell_all
+        self._engine.on_addressed = self._tell_one
+        self._engine.on_packet = self._tell_packet
+        self._channels: dict[Session, Channel] = {}
+        self._keep = False
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._turning = False
+        self._last_s = 0.0
+        if self.options.fail_mode == "standalone" and not self.options.controllers:
+            mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
+            self._engine.flow_mod(mod)
+
+    @classmethod
+    @contextlib.contextmanager
+    def create(
+        cls,
+        name: str,
+        *,
+        ports: Iterable[str | tuple[str, int | None]] = (),
+        local: bool = True,
+        keep: bool = False,
+        options: BridgeOptions | None = None,
+        **settings: Any,
+    ) -> Iterator[Bridge]:
+        """A bridge in the kernel, with these devices as its ports 1, 2, ... or of the numbers given with them. `keep`:
+        it stays when the block ends, forwarding by the megaflows that there are. One of that name that an earlier
+        process left, also one that was killed, is taken over, and forwards on by its megaflows while flows are loaded
+        (`restore_s`). Errors are those of `Datapath.create`; if there is one, a datapath that was there stays."""
+        chosen = _options(options, settings)
+        left = _exists(name)
+        sizes = None if left else Options(max_flows=chosen.max_megaflows + chosen.max_megaflows // 4)
+        with Datapath.create(name, local=local, exist_ok=True, options=sizes) as datapath:
+            datapath.keep(keep or left)
+            for device, number in map(_pair, ports):
+                if device not in datapath.ports:
+                    datapath.ports.add(device, number)
+            bridge = cls(datapath, chosen)
+            datapath.keep(keep)
+            if left:
+                logger.info("%s: taken over with %d megaflows", name, bridge.stats()["adopted"])
+            try:
+                yield bridge
+            finally:
+                bridge.close()
+
+    @classmethod
+    @contextlib.contextmanager
+    def simulate(
+        cls,
+        ports: Iterable[str | tuple[str, int | None]] | int = 4,
+        *,
+        name: str = "simulated",
+        options: BridgeOptions | None = None,
+        **settings: Any,
+    ) -> Iterator[Bridge]:
+        """A bridge on a simulated datapath. `ports`: names of its ports, with numbers or without, or how many."""
+        chosen = _options(options, settings)
+        count = ports if isinstance(ports, int) else 0
+        sizes = {"max_flows": chosen.max_megaflows + chosen.max_megaflows // 4}
+        with Datapath.simulate(count, name=name, **sizes) as datapath:
+            for device, number in () if isinstance(ports, int) else (_pair(each) for each in ports):
+                datapath.ports.add(device, number)
+            bridge = cls(datapath, chosen)
+            try:
+                yield bridge
+            finally:
+                bridge.close()
+
+    # ---- what it is
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.datapath.name
+
+    @property
+    def datapath_id(self) -> int:
+        """By which controllers know it."""
+        return self._engine.switch.identity.datapath_id
+
+    def listening(self) -> dict[str, int]:
+        """Of each passive target the port that it is heard at, while the bridge is served."""
+        return self._controllers.ports()
+
+    def stats(self) -> dict[str, int]:
+        """What has happened so far: megaflows now, upcalls that were answered, megaflows that were looked at again,
+        that were withdrawn and evicted."""
+        engine = self._engine
+        return {
+            "megaflows": len(engine.megaflows),
+            "misses": engine.handler.misses,
+            "not_installed": engine.handler.not_installed,
+            "looked_at": engine.revalidator.looked_at,
+            "withdrawn": engine.revalidator.withdrawn,
+            "evicted": engine.megaflows.evicted,
+            "packet_outs": engine.packet_outs,
+            "refused_packets": engine.refused_packets,
+            "adopted": engine.adopted,
+        }
+
+    def connections(self) -> list[dict[str, object]]:
+        """Who is connected, and whom the bridge tries to reach."""
+        return self._controllers.describe()
+
+    # ---- the program as the controller
+
+    def send(self, *messages: Message) -> list[Message]:
+        """Do what these messages say, in order; the answers to all of them. OpenFlowError: one is refused; those before
+        it are done. When it returns, no packet sees what was before."""
+        return self._local.send(*messages)
+
+    def add_flow(self, flow: str | FlowMod) -> None:
+        """Add a flow: a message, or its text as ovs-ofctl has it. OpenFlowError: it is refused; TextError."""
+        self._local.flow_mod(flow, "add")
+
+    def add_flows(self, flows: Iterable[str | FlowMod]) -> None:
+        """Add many; those before one that is refused are added."""
+        self._local.flow_mods(flows, "add")
+
+    def modify_flows(self, flow: str | FlowMod, *, strict: bool = False) -> None:
+        """Other actions for the flows within a match; `strict`: for that of just this match and priority."""
+        self._local.flow_mod(flow, "modify_strict" if strict else "modify")
+
+    def delete_flows(self, flow: str | FlowMod = "", *, strict: bool = False) -> None:
+        """Delete the flows within a match, by default all; `strict`: that of just this match and priority."""
+        self._local.flow_mod(flow, "delete_strict" if strict else "delete")
+
+    def dump_flows(self, flow: str = "") -> list[FlowStats]:
+        """The flows within a match, with what they have counted by now."""
+        return self._local.dump_flows(flow)
+
+    def add_group(self, group: str | GroupMod) -> None:
+        """Add a group: a message, or its text as ovs-ofctl has it. OpenFlowError: it is refused; TextError."""
+        self._local.group_mod(group, GroupCommand.ADD)
+
+    def modify_group(self, group: str | GroupMod) -> None:
+        """Other buckets for a group."""
+        self._local.group_mod(group, GroupCommand.MODIFY)
+
+    def delete_groups(self, group: str | GroupMod = "") -> None:
+        """Delete a group, by default all, with the flows that point to them."""
+        self._local.group_mod(group or GroupMod(GroupCommand.DELETE, ALL_GROUPS), GroupCommand.DELETE)
+
+    def dump_groups(self) -> tuple[list[GroupDescription], list[GroupStats]]:
+        """What the groups are, and what they have counted by now."""
+        return self._local.dump_groups()
+
+    def add_meter(self, meter: str | MeterMod) -> None:
+        """Add a meter: a message, or its text as ovs-ofctl has it. OpenFlowError: it is refused; TextError."""
+        self._local.meter_mod(meter, MeterCommand.ADD)
+
+    def modify_meter(self, meter: str | MeterMod) -> None:
+        """Another rate for a meter."""
+        self._local.meter_mod(meter, MeterCommand.MODIFY)
+
+    def delete_meters(self, meter: str | MeterMod = "") -> None:
+        """Delete a meter, by default all, with the flows that name them."""
+        self._local.meter_mod(meter or MeterMod(MeterCommand.DELETE, ALL_METERS), MeterCommand.DELETE)
+
+    def dump_meters(self) -> tuple[list[MeterConfig], list[MeterStats]]:
+        """What the meters are, and what they have counted by now."""
+        return self._local.dump_meters()
+
+    def on_packet_in(self, callback: Callable[[PacketIn], object]) -> Callable[[PacketIn], object]:
+        """Call `callback` with each packet-in (decorator); it may change flows and send packets."""
+        self._local.packet_callbacks.append(callback)
+        self._local.session.version = 1  # who is told of packets that no flow takes
+        self._engine.configure()
+        return callback
+
+    def on_message(self, callback: Callable[[Message], object]) -> Callable[[Message], object]:
+        """Call `callback` with what the switch says unasked, packet-ins excepted: port-status, flow-removed, ...
+        (decorator)."""
+        self._local.event_callbacks.append(callback)
+        return callback
+
+    def packet_out(self, frame: bytes, actions: FlowAction | Sequence[FlowAction] | str, *, in_port: int) -> None:
+        """Do actions to a frame, as if it had come in by that port of OpenFlow. OpenFlowError: they are refused."""
+        self._local.packet_out(frame, actions, in_port)
+
+    # ---- a simulated one
+
+    def receive(self, frame: bytes, in_port: int | str = 1) -> list[Sent]:
+        """Let a frame come in by a port of a simulated datapath, and do all that follows; what goes out."""
+        self.datapath.sent()
+        self.datapath.receive(frame, in_port)
+        self.process()
+        return list(self.datapath.sent())
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by for a simulated datapath, and do all that follows."""
+        backend: SimulatedBackend = self.datapath._simulation
+        left_ns = round(seconds * 1e9)
+        while left_ns > 0:
+            step_ns = min(left_ns, round(TICK_S * 1e9))
+            backend.advance(step_ns)
+            left_ns -= step_ns
+            self._engine.tick()
+        self.process()
+
+    def process(self) -> None:
+        """Answer all that waits, without waiting for more."""
+        engine = self._engine
+        engine.follow_ports()
+        while engine.upcalls.has_records or engine.upcalls.busy:
+            if not engine.take_upcalls() and not engine.upcalls.has_records:
+                break
+        engine.settle()
+
+    # ---- running
+
+    def run(self) -> None:
+        """Be the switch until `stop` is called, or Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt), seldom():
+            asyncio.run(self.serve())
+
+    def stop(self) -> None:
+        """Let `run` or `serve` end; from the thread that it runs in, a signal's handler included."""
+        if self._stop is not None:
+            self._stop.set()
+
+    async def serve(self, ready: Callable[[], None] | None = None) -> None:
+        """Be the switch on the running event loop until `stop` is called. `ready` is called when controllers may
+        connect."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        engine = self._engine
+        simulated = self.datapath.backend.simulated
+        await self._controllers.start()
+        descriptors: dict[int, Callable[[], None]] = {}
+        if not simulated:
+            descriptors = {engine.upcalls.fileno(): self._turn, engine.ports_fileno(): engine.follow_ports}
+        for descriptor, work in descriptors.items():
+            loop.add_reader(descriptor, work)
+        self._last_s = loop.time()
+        ticking = loop.create_task(self._tick(), name="tick")
+        if ready is not None:
+            ready()
+        try:
+            stopped = loop.create_task(self._stop.wait())
+            await asyncio.wait({stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if ticking.done():
+                await ticking
+        finally:
+            ticking.cancel()
+            for descriptor in descriptors:
+                loop.remove_reader(descriptor)
+            await self._controllers.stop()
+            self._loop = self._stop = None
+
+    def _turn(self) -> None:
+        """Packets have come up, or gates wait to be opened."""
+        self._turning = False
+        engine = self._engine
+        if self._closed:
+            return
+        more = engine.take_upcalls()
+        if more or engine.megaflows.index.behind:
+            self._turn_again(self._turn if more else self._rest)
+
+    def _turn_again(self, work: Callable[[], None]) -> None:
+        if not self._turning and self._loop is not None:
+            self._turning = True
+            self._loop.call_soon(work)
+
+    def _rest(self) -> None:
+        self._turning = False
+        if not self._closed and self._engine.rest():
+            self._turn_again(self._rest)
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        collector = Collector(loop.time())
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                self._let_time_go_by(loop.time())
+                collector.tick(loop.time(), len(self._engine.megaflows))
+            except Exception:  # said so; the switch goes on
+                logger.exception("%s: what is done now and then failed", self.name)
+
+    def _let_time_go_by(self, now_s: float) -> None:
+        if self.datapath.backend.simulated:
+            backend: SimulatedBackend = self.datapath._simulation
+            backend.advance(round((now_s - self._last_s) * 1e9))
+            self._last_s = now_s
+            self.process()
+        self._engine.tick()
+        self._controllers.tick(self._engine.now_ns())
+        self._mind_fail_mode()
+
+    def _mind_fail_mode(self) -> None:
+        if self.options.fail_mode == "standalone" and self.options.controllers:
+            self._engine.configure(standalone=self._controllers.is_missed())
+
+    # ---- controllers
+
+    def _new_session(self) -> Session:
+        return Session(0)
+
+    def _came(self, channel: Channel) -> None:
+        session = channel.session
+        session.service = not channel.is_controller
+        if session.service:
+            session.miss_send_length = 0
+        self._engine.switch.connect(session)
+        self._channels[session] = channel
+        channel.on_slice = self._engine.settle
+        self._engine.configure()
+        self._mind_fail_mode()
+
+    def _gone(self, channel: Channel) -> None:
+        if self._channels.pop(channel.session, None) is not None:
+            self._engine.switch.disconnect(channel.session)
+            self._engine.configure()
+
+    def _handle(self, channel: Channel, received: Received) -> None:
+        # hot: once per message
+        engine, message = self._engine, received.message
+        for reply, xid in engine.handle(message, received.xid, channel.session):
+            if type(reply) is Error and not reply.data:
+                channel.send(Error(reply.error, received.data[:MAX_ERROR_DATA]), xid)
+            else:
+                channel.send(reply, xid)
+        if engine.restoration:
+            engine.restoration.note(message, channel.session, engine.now_ns())
+
+    def _tell_all(self, message: Message) -> None:
+        for channel in self._controllers:
+            if channel.session.wants(message):
+                channel.tell(message)
+        self._local.event(message)
+
+    def _tell_one(self, session: Session, message: Message, xid: int) -> None:
+        channel = self._channels.get(session)
+        if channel is not None:
+            channel.tell(message, xid or None)
+
+    def _tell_packet(self, packet: PacketIn, told: PacketForControllers) -> None:
+        # hot: once per packet-in
+        send = told.send
+        port = IN_PORT.take(told.key)
+        now_ns = self._engine.now_ns()
+        for channel in self._controllers:
+            session = channel.session
+            each = packet
+            if send.rest and session.version < TABLE_MISS_SINCE:
+                each = replace(packet, reason=PacketInReason.ACTION)
+            if session.controller_id == send.controller_id and session.wants(each, implicit_miss=send.miss):
+                channel.tell_packet(each, port, now_ns)
+        if self._local.packet_callbacks and send.controller_id == 0:
+            self._local.packet(packet)
+
+    # ---- ending
+
+    def keep(self) -> None:
+        """Leave datapath and megaflows forwarding when the block ends."""
+        self.datapath.keep()
+
+    def close(self) -> None:
+        """No more packets are answered."""
+        if not self._closed:
+            self._closed = True
+            self._engine.close()
+
+    def __enter__(self) -> Bridge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _options(options: BridgeOptions | None, settings: dict[str, Any]) -> BridgeOptions:
+    known = {each.name for each in fields(BridgeOptions)}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"a bridge has no setting {name!r}; it has {', '.join(sorted(known))}")
+    lists = {name: tuple(value) for name, value in settings.items() if name in ("controllers", "listen")}
+    return replace(options or BridgeOptions(), **{**settings, **lists})
+
+
+def _pair(port: str | tuple[str, int | None]) -> tuple[str, int | None]:
+    return port if isinstance(port, tuple) else (port, None)
+
+
+def _exists(name: str) -> bool:
+    return name in Datapath.list()

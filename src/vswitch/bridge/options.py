@@ -1,0 +1,78 @@
+"""How a bridge is to be: all that can be set, and the bounds."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field
+
+from vswitch.base.errors import ConfigError
+from vswitch.bridge.targets import Tls, parse_target
+
+__all__ = ["MANAGEMENT_FOLDER", "BridgeOptions"]
+
+MANAGEMENT_FOLDER = "/run/vswitch"
+"""Where the sockets are by which `ovs-ofctl` and `vswitch ofctl` find a bridge of this machine."""
+
+FAIL_MODES = ("standalone", "secure")
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """`controllers`: targets to connect to; `listen`: targets at which controllers may connect; `management`: one at
+    which tools of this machine do, who are no controllers; `snoop`: one at which they see what controllers say and are
+    told. `fail_mode`: what becomes of packets without a controller: "standalone" (the bridge is a learning switch until
+    there is one) or "secure" (only what the flows say). `datapath_id`: 64 bits, by default from an address of a port.
+
+    `versions`: numbers of the OpenFlow versions that are spoken (1 is 1.0, 6 is 1.5). `probe_s`: after so long without
+    a word a controller is asked whether it is there, and after the same time again disconnected; 0: never.
+    `max_backoff_s`: between attempts to connect. `packet_in_rate_per_s`, `packet_in_burst`: bound the packet-ins to
+    each controller; 0: no bound. `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
+    `mac_age_s`, `max_macs`: of what NORMAL learns. `restore_s`: how long megaflows of an earlier process go on
+    forwarding at most while controllers load the flows anew."""
+
+    controllers: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    management: str = ""
+    snoop: str = ""
+    fail_mode: str = "standalone"
+    datapath_id: int | None = None
+    versions: frozenset[int] = frozenset(range(1, 7))
+    probe_s: float = 5.0
+    max_backoff_s: float = 8.0
+    packet_in_rate_per_s: int = 0
+    packet_in_burst: int = 0
+    max_megaflows: int = 100_000
+    idle_timeout_s: float = 10.0
+    mac_age_s: int = 300
+    max_macs: int = 8192
+    restore_s: float = 10.0
+    tls: Tls | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.fail_mode not in FAIL_MODES:
+            raise ConfigError(f"fail_mode {self.fail_mode!r} is neither {FAIL_MODES[0]} nor {FAIL_MODES[1]}")
+        for text in self.controllers:
+            parse_target(text, passive=False)
+        for text in (*self.listen, *(each for each in (self.management, self.snoop) if each)):
+            parse_target(text, passive=True)
+        if self.datapath_id is not None and not 0 < self.datapath_id < 1 << 64:
+            raise ConfigError(f"datapath_id {self.datapath_id:#x} is outside 1..{(1 << 64) - 1:#x}")
+        if not self.versions or not self.versions <= set(range(1, 7)):
+            raise ConfigError(f"versions {sorted(self.versions)} are not some of 1..6 (OpenFlow 1.0 to 1.5)")
+        for name, low, high in _BOUNDS:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise ConfigError(f"{name} {value!r} is outside {low}..{high}")
+
+
+_BOUNDS: typing.Final = (
+    ("probe_s", 0, 3600),
+    ("max_backoff_s", 1, 3600),
+    ("packet_in_rate_per_s", 0, 10**7),
+    ("packet_in_burst", 0, 10**7),
+    ("max_megaflows", 64, 10**7),
+    ("idle_timeout_s", 0.1, 3600),
+    ("mac_age_s", 15, 3600),
+    ("max_macs", 10, 1_000_000),
+    ("restore_s", 0, 3600),
+)

@@ -1,0 +1,68 @@
+"""Applications of os-ken, as the controllers of tests: `python -m tests.osken PORT MODULE` runs one.
+
+os-ken 4 brings no program that does so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from tests.lab import is_listening, patience, wait_until
+
+__all__ = ["HAS_OSKEN", "Application"]
+
+HAS_OSKEN = importlib.util.find_spec("os_ken") is not None
+ROOT = Path(__file__).parents[1]
+
+
+class Application:
+    """One that runs, in the namespace of the thread, and listens at a port of loopback."""
+
+    def __init__(self, module: str, port: int = 6653, **variables: str) -> None:
+        environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+        self.target = f"tcp:127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.osken", str(port), module],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        wait_until(lambda: is_listening(port) or self.process.poll() is not None, f"{module} listens", 30)
+        assert self.process.poll() is None, self.said()
+
+    def said(self) -> str:
+        """Its complaints, when it has ended."""
+        self.process.kill()
+        return self.process.communicate(timeout=20 * patience())[1]
+
+    def __enter__(self) -> Application:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        said = self.said()
+        if kind is None:
+            assert "Traceback" not in said, said
+
+
+def main() -> None:
+    from os_ken.lib import hub
+
+    hub.patch(thread=False)
+    from os_ken import cfg
+    from os_ken.base.app_manager import AppManager
+    from os_ken.controller import controller  # noqa: F401 - it has the options
+
+    port, module = sys.argv[1:]
+    cfg.CONF(["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", port], project="os_ken")
+    manager = AppManager.get_instance()
+    manager.load_apps([module, "os_ken.controller.ofp_handler"])
+    hub.joinall(manager.instantiate_apps(**manager.create_contexts()))
+
+
+if __name__ == "__main__":
+    main()

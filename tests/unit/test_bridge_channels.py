@@ -1,0 +1,568 @@
+"""Controllers on real sockets, around a simulated switch: what they say, what they are told, and what they do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from vswitch import ConfigError
+from vswitch.bridge import streams
+from vswitch.bridge.bridge import Bridge
+from vswitch.bridge.targets import Tls
+from vswitch.messages.base import Message
+from vswitch.messages.control import (
+    BarrierReply,
+    BarrierRequest,
+    ControllerRole,
+    EchoReply,
+    EchoRequest,
+    Error,
+    FeaturesReply,
+    FeaturesRequest,
+    Hello,
+    RoleReply,
+    RoleRequest,
+    SetConfig,
+)
+from vswitch.messages.flows import FlowCommand, FlowMod, FlowRemoved, PacketIn
+from vswitch.messages.match import FlowMatch
+from vswitch.messages.ports import PortStatus
+from vswitch.messages.stats import FlowStatsRequest, MultipartReply
+from vswitch.openflow.codec import decode, encode
+from vswitch.packet import build
+
+FRAME = build.ethernet(0x020000000002, 0x020000000001, 0x88B5, bytes(46))
+
+
+OPEN: list[Peer] = []
+"""Peers of the test that runs."""
+
+
+class Peer:
+    """A controller: the other end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: int) -> None:
+        self.reader, self.writer, self.version = reader, writer, version
+        OPEN.append(self)
+
+    async def send(self, *messages: Message, xid: int = 7) -> None:
+        self.writer.write(b"".join(encode(message, self.version, xid) for message in messages))
+        await self.writer.drain()
+
+    async def raw(self) -> bytes:
+        async with asyncio.timeout(20):
+            head = await self.reader.readexactly(8)
+            return head + await self.reader.readexactly(int.from_bytes(head[2:4], "big") - 8)
+
+    async def receive(self, kind: type[Message] | None = None) -> Message:
+        """The next message (of this kind); echo requests are answered on the way."""
+        while True:
+            message, xid = decode(await self.raw())
+            if isinstance(message, EchoRequest):
+                await self.send(EchoReply(message.data), xid=xid)
+            elif kind is None or isinstance(message, kind):
+                return message
+
+    async def hello(self) -> None:
+        await self.send(Hello(frozenset({self.version})))
+        await self.receive(Hello)
+
+    async def ask(self, *messages: Message) -> Message:
+        """The first answer."""
+        await self.send(*messages)
+        return await self.receive()
+
+    async def is_over(self) -> bool:
+        """Whether the switch ends the connection."""
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                while await self.reader.read(65536):
+                    pass
+        return True
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+async def connect(port: int, version: int = 4, *, hello: bool = True) -> Peer:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    peer = Peer(reader, writer, version)
+    if hello:
+        await peer.hello()
+    return peer
+
+
+@asynccontextmanager
+async def served(bridge: Bridge) -> AsyncIterator[int]:
+    """The bridge at work; the port that it is heard at."""
+    ready = asyncio.Event()
+    task = asyncio.create_task(bridge.serve(ready.set))
+    await asyncio.wait({task, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield next(iter(bridge.listening().values()), 0)
+    finally:
+        for peer in OPEN:
+            peer.close()
+        OPEN.clear()
+        bridge.stop()
+        await task
+        for peer in OPEN:
+            peer.close()
+        OPEN.clear()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def run(test: Callable[[Bridge, int], Awaitable[None]], **settings: object) -> None:
+    """A test with a secure bridge that listens for controllers."""
+
+    async def whole() -> None:
+        chosen: dict[str, Any] = {"fail_mode": "secure", "listen": ["ptcp:0:127.0.0.1"], **settings}
+        with Bridge.simulate(3, **chosen) as bridge:
+            async with served(bridge) as port:
+                await test(bridge, port)
+
+    asyncio.run(whole())
+
+
+ADD = FlowMod(FlowCommand.ADD, FlowMatch(in_port=1), priority=5)
+
+
+# ---- what they say, and are told
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_each_version_is_spoken(version: int) -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port, version)
+        features = await peer.ask(FeaturesRequest())
+        assert isinstance(features, FeaturesReply)
+        assert features.datapath_id == bridge.datapath_id
+        await peer.send(ADD, BarrierRequest())
+        assert await peer.receive() == BarrierReply()
+        assert len(bridge.dump_flows()) == 1
+
+    run(test)
+
+
+def test_only_the_versions_that_were_chosen_are_spoken() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port, 6, hello=False)
+        await peer.send(Hello(frozenset({6}), bitmap=True))
+        assert await peer.is_over()
+        peer = await connect(port, 4)
+        assert isinstance(await peer.ask(FeaturesRequest()), FeaturesReply)
+
+    run(test, versions=frozenset({1, 4}))
+
+
+def test_a_message_may_come_byte_by_byte() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port)
+        for byte in encode(ADD, 4, 1) + encode(BarrierRequest(), 4, 2):
+            peer.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await peer.receive() == BarrierReply()
+        assert len(bridge.dump_flows()) == 1
+
+    run(test)
+
+
+def test_what_is_refused_is_said_with_its_xid_and_the_rest_is_done() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port)
+        await peer.send(FlowMod(FlowCommand.ADD, table=255), xid=99)
+        await peer.send(BarrierRequest(), xid=100)
+        error, xid = decode(await peer.raw())
+        assert isinstance(error, Error)
+        assert (error.error, xid) == ("flow_mod_failed.bad_table_id", 99)
+        assert decode(await peer.raw()) == (BarrierReply(), 100)
+
+    run(test)
+
+
+def test_packets_that_no_flow_takes_are_told_as_the_version_has_it() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        old, new = await connect(port, 1), await connect(port, 4)
+        await until(lambda: len(bridge.connections()) == 2)
+        bridge.receive(FRAME)
+        packet = await old.receive(PacketIn)
+        assert isinstance(packet, PacketIn)
+        assert (packet.frame, packet.metadata) == (FRAME, FlowMatch(in_port=1))
+        assert await new.ask(BarrierRequest()) == BarrierReply()
+
+    run(test)
+
+
+def test_ports_and_flows_that_go_are_told() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port)
+        await peer.send(FlowMod(FlowCommand.ADD, FlowMatch(in_port=1), priority=5, flags=1), BarrierRequest())
+        await peer.receive(BarrierReply)
+        bridge.delete_flows()
+        removed = await peer.receive()
+        assert isinstance(removed, FlowRemoved)
+        assert removed.priority == 5
+        bridge.datapath.ports.remove(3)
+        status = await peer.receive()
+        assert isinstance(status, PortStatus)
+        assert status.port.number == 3
+
+    run(test)
+
+
+def test_roles_say_who_may_change_and_who_is_told() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        first, second = await connect(port), await connect(port)
+        assert isinstance(await first.ask(RoleRequest(ControllerRole.PRIMARY, 1)), RoleReply)
+        assert isinstance(await second.ask(RoleRequest(ControllerRole.SECONDARY, 1)), RoleReply)
+        refused = await second.ask(ADD)
+        assert isinstance(refused, Error)
+        assert refused.error == "bad_request.is_slave"
+        assert await first.ask(ADD, BarrierRequest()) == BarrierReply()
+        bridge.add_flow("in_port=2,actions=controller")
+        bridge.receive(FRAME, 2)
+        assert isinstance(await first.receive(), PacketIn)
+        assert await second.ask(BarrierRequest()) == BarrierReply()
+        assert isinstance(await second.ask(RoleRequest(ControllerRole.PRIMARY, 2)), RoleReply)
+        refused = await first.ask(ADD)
+        assert isinstance(refused, Error)
+
+    run(test)
+
+
+def test_tools_at_the_management_socket_are_told_nothing_unasked(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("b") / "m"
+
+    async def test(bridge: Bridge, _port: int) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        tool = Peer(reader, writer, 4)
+        await tool.hello()
+        bridge.add_flow("actions=controller")
+        bridge.receive(FRAME)
+        assert await tool.ask(BarrierRequest()) == BarrierReply()
+        await tool.send(SetConfig(miss_send_length=100), BarrierRequest())
+        await tool.receive(BarrierReply)
+        bridge.receive(FRAME)
+        assert isinstance(await tool.receive(), PacketIn)
+
+    run(test, management=f"punix:{path}")
+
+
+def test_who_looks_on_sees_what_controllers_say_and_are_told(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("b") / "s"
+
+    async def test(_bridge: Bridge, port: int) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        snoop = Peer(reader, writer, 4)
+        await snoop.hello()
+        peer = await connect(port)
+        data = encode(BarrierRequest(), 4, 55)
+        peer.writer.write(data[:3])
+        await asyncio.sleep(0.05)
+        peer.writer.write(data[3:])
+        await peer.receive(BarrierReply)
+        seen = [decode(await snoop.raw()) for _ in range(4)]
+        assert [type(message) for message, _ in seen[:2]] == [Hello, Hello]
+        assert seen[2:] == [(BarrierRequest(), 55), (BarrierReply(), 55)]
+
+    run(test, snoop=f"punix:{path}")
+
+
+# ---- TLS
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tls]:
+    """Of the switch and of a controller, signed by one authority; of a stranger, by another."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    for authority in ("ours", "theirs"):
+        openssl(
+            *f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={authority} -keyout {authority}.key".split(),
+            *f"-out {authority}.pem".split(),
+        )
+    found = {}
+    for name, authority in (("switch", "ours"), ("controller", "ours"), ("stranger", "theirs")):
+        openssl(*f"req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr".split())
+        openssl(
+            *f"x509 -req -days 2 -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial".split(),
+            *f"-out {name}.pem".split(),
+        )
+        found[name] = Tls(*(str(folder / each) for each in (f"{name}.key", f"{name}.pem", "ours.pem")))
+    return found
+
+
+def test_controllers_connect_by_tls_if_their_certificate_is_signed(certificates: dict[str, Tls]) -> None:
+    async def test(_bridge: Bridge, port: int) -> None:
+        context = certificates["controller"].context(server=False)
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", port, ssl=context), 4)
+        await peer.hello()
+        assert await peer.ask(BarrierRequest()) == BarrierReply()
+        strange = certificates["stranger"].context(server=False)
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await Peer(*await asyncio.open_connection("127.0.0.1", port, ssl=strange), 4).hello()
+        plain = Peer(*await asyncio.open_connection("127.0.0.1", port), 4)
+        await plain.send(Hello(frozenset({4})))
+        assert await plain.is_over()
+
+    run(test, listen=["pssl:0:127.0.0.1"], tls=certificates["switch"])
+
+
+def test_the_switch_connects_by_tls_to_a_controller_that_is_signed_alone(certificates: dict[str, Tls]) -> None:
+    async def whole() -> None:
+        greeted: list[str] = []
+
+        def taking(who: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+            async def controller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await Peer(reader, writer, 4).hello()
+                greeted.append(who)
+
+            return controller
+
+        targets, servers = [], []
+        for who in ("controller", "stranger"):
+            context = certificates[who].context(server=True)
+            server = await asyncio.start_server(taking(who), "127.0.0.1", 0, ssl=context)
+            servers.append(server)
+            targets.append(f"ssl:127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with Bridge.simulate(1, controllers=targets, tls=certificates["switch"]) as bridge:
+            async with served(bridge):
+                await until(lambda: greeted and any(each.get("last_error") for each in bridge.connections()))
+                errors = [each["last_error"] for each in bridge.connections() if "target" in each]
+        for server in servers:
+            server.close()
+        assert greeted == ["controller"]
+        assert errors == ["", "TLS: CERTIFICATE_VERIFY_FAILED"]
+
+    asyncio.run(whole())
+
+
+def test_a_target_of_tls_needs_certificates() -> None:
+    with (
+        Bridge.simulate(1, controllers=["ssl:127.0.0.1"]) as bridge,
+        pytest.raises(ConfigError, match="needs a private key"),
+    ):
+        bridge.run()
+
+
+# ---- what they do wrong
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: switch\r\n\r\n",
+        bytes(100),
+        bytes([4, 0, 0, 4]) + bytes(100),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+        encode(FeaturesRequest(), 4, 1),
+    ],
+    ids=["http", "zeros", "length 4", "tls", "no hello"],
+)
+def test_garbage_ends_its_own_connection_alone(data: bytes) -> None:
+    async def test(_bridge: Bridge, port: int) -> None:
+        good, bad = await connect(port), await connect(port, hello=False)
+        bad.writer.write(data)
+        await bad.writer.drain()
+        assert await bad.is_over()
+        assert await good.ask(BarrierRequest()) == BarrierReply()
+
+    run(test)
+
+
+def test_garbage_within_messages_is_refused_and_the_connection_goes_on() -> None:
+    async def test(_bridge: Bridge, port: int) -> None:
+        peer = await connect(port)
+        whole = encode(ADD, 4, 9)
+        for at in range(8, len(whole)):
+            peer.writer.write(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        await peer.writer.drain()
+        assert await peer.ask(FeaturesRequest()) is not None
+        await peer.send(BarrierRequest())
+        await peer.receive(BarrierReply)
+
+    run(test)
+
+
+def test_answers_come_in_the_order_of_the_requests_those_to_what_cannot_be_read_too() -> None:
+    async def test(_bridge: Bridge, port: int) -> None:
+        peer = await connect(port)
+        bad = bytearray(encode(ADD, 4, 11))
+        bad[24] = 99  # table 0's command is none
+        bad[25] = 99
+        peer.writer.write(
+            bytes(bad) + encode(BarrierRequest(), 4, 12) + encode(EchoRequest(b"x"), 4, 13)
+            + encode(BarrierRequest(), 4, 14)
+        )  # fmt: skip
+        answers = [decode(await peer.raw()) for _ in range(4)]
+        assert [xid for _, xid in answers] == [11, 12, 13, 14]
+        assert isinstance(answers[0][0], Error)
+
+    run(test)
+
+
+def test_half_a_message_holds_nobody_up() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        good, half = await connect(port), await connect(port)
+        half.writer.write(encode(ADD, 4, 1)[:20])
+        await half.writer.drain()
+        assert await good.ask(BarrierRequest()) == BarrierReply()
+        half.close()
+        await until(lambda: len(bridge.connections()) == 1)
+        assert not bridge.dump_flows()
+
+    run(test)
+
+
+def test_a_controller_that_stops_reading_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STALL_S", 0.5)
+
+    async def test(bridge: Bridge, port: int) -> None:
+        bridge.add_flow("actions=controller")
+        good, stuck = await connect(port), await connect(port)
+        stuck.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        big = build.ethernet(0x020000000002, 0x020000000001, 0x88B5, bytes(1400))
+        received = 0
+        for _ in range(3000):
+            bridge.receive(big)
+            await good.receive(PacketIn)
+            received += 1
+        assert received == 3000
+        states = [each for each in bridge.connections() if each["dropped_packet_ins"]]
+        assert len(states) == 1
+
+    run(test, probe_s=0)
+
+
+def test_a_controller_that_asks_and_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STALL_S", 0.3)
+
+    async def test(bridge: Bridge, port: int) -> None:
+        bridge.add_flows(f"priority={number},actions=drop" for number in range(5000))
+        good, stuck = await connect(port), await connect(port)
+        stuck.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(200):
+            stuck.writer.write(encode(FlowStatsRequest(), 4, 1))
+        await until(lambda: len(bridge.connections()) == 1)
+        assert isinstance(await good.ask(FlowStatsRequest()), MultipartReply)
+
+    run(test, probe_s=0)
+
+
+def test_a_controller_that_floods_leaves_the_others_their_turn() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        good, flood = await connect(port), await connect(port)
+        data = b"".join(
+            encode(FlowMod(FlowCommand.ADD, FlowMatch(in_port=1, eth_type=number), priority=5), 4, 1)
+            for number in range(20_000)
+        )
+
+        async def pour() -> None:
+            flood.writer.write(data)
+            await flood.writer.drain()
+
+        pouring = asyncio.create_task(pour())
+        await asyncio.sleep(0)
+        longest = 0.0
+        while not pouring.done() or len(bridge.dump_flows("in_port=1")) < 20_000:
+            begin = time.monotonic()
+            assert await good.ask(EchoRequest(b"x")) == EchoReply(b"x")
+            longest = max(longest, time.monotonic() - begin)
+            await asyncio.sleep(0.05)
+        await pouring
+        assert longest < 5
+
+    run(test)
+
+
+# ---- probes, rates, fail modes
+
+
+def test_a_controller_is_asked_whether_it_is_there_and_ended_if_it_is_not() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        silent, lively = await connect(port), await connect(port)
+        asked, _ = decode(await silent.raw())
+        assert isinstance(asked, EchoRequest)
+        ended = asyncio.create_task(silent.is_over())
+        while not ended.done():
+            message, xid = decode(await lively.raw())
+            if isinstance(message, EchoRequest):
+                await lively.send(EchoReply(message.data), xid=xid)
+        assert len(bridge.connections()) == 1
+
+    run(test, probe_s=0.3)
+
+
+def test_packet_ins_come_at_the_rate_that_was_set_and_of_all_ports() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        bridge.add_flow("actions=controller")
+        peer = await connect(port)
+        for _ in range(100):
+            bridge.receive(FRAME, 1)
+        bridge.receive(FRAME, 2)
+        await peer.send(BarrierRequest())
+        seen: list[int] = []
+        while not isinstance(message := await peer.receive(), BarrierReply):
+            assert isinstance(message, PacketIn)
+            seen.append(message.metadata.take("in_port")[0])
+        assert seen == [1] * 5
+        while 2 not in seen:
+            message = await peer.receive(PacketIn)
+            assert isinstance(message, PacketIn)
+            seen.append(message.metadata.take("in_port")[0])
+        assert len(seen) < 12
+
+    run(test, packet_in_rate_per_s=50, packet_in_burst=5)
+
+
+def test_without_its_controller_a_standalone_switch_learns_and_with_it_does_as_it_is_told() -> None:
+    async def whole() -> None:
+        peers: list[Peer] = []
+
+        async def controller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer = Peer(reader, writer, 4)
+            await peer.hello()
+            peers.append(peer)
+
+        server = await asyncio.start_server(controller, "127.0.0.1", 0)
+        target = f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with Bridge.simulate(3, controllers=[target], fail_mode="standalone", probe_s=0.2) as bridge:
+            async with served(bridge):
+                await until(lambda: peers)
+                assert not bridge.receive(FRAME)
+                server.close()
+                peers[0].close()
+                await until(lambda: bridge.receive(FRAME))
+                assert [sent.port for sent in bridge.receive(FRAME)] == [2, 3]
+        server.close()
+
+    asyncio.run(whole())
+
+
+def test_without_its_controller_a_secure_switch_goes_on_by_its_flows() -> None:
+    async def whole() -> None:
+        with Bridge.simulate(3, controllers=["tcp:127.0.0.1:1"], fail_mode="secure", probe_s=0.05) as bridge:
+            bridge.add_flow("in_port=1,actions=3")
+            async with served(bridge):
+                await asyncio.sleep(0.5)
+                assert [sent.port for sent in bridge.receive(FRAME)] == [3]
+                assert not bridge.receive(FRAME, 2)
+                (state,) = bridge.connections()
+                assert state["last_error"] == "Connection refused"
+
+    asyncio.run(whole())
