@@ -20,7 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder, bridge in (("VSWITCH_RUNDIR", "br0"), ("OVS_RUNDIR", "br1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{bridge}.mgmt").touch()
+        monkeypatch.setenv(folder, str(tmp_path / folder))
     monkeypatch.setattr(Datapath, "list", lambda: ["dp0", "dp1"])
     monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "veth1"), (3, "veth2")])
 
@@ -32,7 +36,7 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "explain", "demo", "completion"]),
+    ("|", ["dpctl", "run", "ofctl", "explain", "demo", "completion"]),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),
@@ -57,6 +61,13 @@ LINES = [
     ("dpctl add-flows dp0 |", [":files"]),
     ("dpctl add-flows dp0 a |", []),
     ("dpctl dump-flows --j|", ["--json"]),
+    ("run br0 --port v|", ["veth1", "veth2"]),
+    ("run br0 --controller |", []),
+    ("run br0 --controller tcp:127.0.0.1 --fail-mode |", ["standalone", "secure"]),
+    ("ofctl -O OpenFlow13 dump-f|", ["dump-flows"]),
+    ("ofctl dump-flows |", ["br0", "br1"]),
+    ("ofctl dump-flows br0 |", []),
+    ("ofctl add-flows br0 |", [":files"]),
     ("completion |", ["bash", "zsh", "fish"]),
     ("completion z|", ["zsh"]),
 ]

@@ -61,7 +61,8 @@ def test_examples_are_of_the_command_and_parse(
     module, _, function = node.run.partition(":")
     monkeypatch.setattr(importlib.import_module(module), function, ran.append)
     words = shlex.split(node.example)
-    assert words[: 1 + len(path)] == ["vswitch", *path]
+    assert words[0] == "vswitch"
+    assert [word for word in words if word in path] == list(path)  # options may stand between the names
     assert main(words[1:]) == 0
     assert len(ran) == 1
 

@@ -36,7 +36,7 @@ class Argument:
     @property
     def takes_value(self) -> bool:
         """Whether a value follows."""
-        return "action" not in self.settings
+        return bool(self.settings.get("action", "append") == "append")
 
     @property
     def metavar(self) -> str:
@@ -98,7 +98,8 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A command that has commands. `arguments`: options that may stand before their names."""
+    """A command that has commands. `arguments`: options that may stand before their names. `prepare`: makes of the rest
+    of the line what its parsers understand."""
 
     name: str
     summary: str
@@ -108,6 +109,7 @@ class Group:
     description: str = ""
     aliases: tuple[str, ...] = ()
     version: str = ""
+    prepare: Callable[[Sequence[str]], Sequence[str]] = list
     by_name: dict[str, Node] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,7 +184,7 @@ def _run_group(group: Group, line: Sequence[str], path: list[str]) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if not line:
         parser.error("a command is needed")
-    parsed = parser.parse_args(line)
+    parsed = parser.parse_args(group.prepare(line))
     command, rest = group.by_name.get(parsed.command), parsed.rest
     if command is None:
         parser.error(f"there is no command {parsed.command!r}{_guess(parsed.command, group)}")

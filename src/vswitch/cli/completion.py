@@ -109,6 +109,12 @@ def _datapaths() -> Iterator[Candidate]:
     yield from ((name, "datapath") for name in names)
 
 
+def _switches() -> Iterator[Candidate]:
+    from vswitch.cli.ofctl.target import bridges
+
+    yield from ((name, "bridge") for name in bridges())
+
+
 def _devices() -> Iterator[Candidate]:
     yield from ((name, "device") for _, name in socket.if_nameindex())
 
@@ -117,5 +123,10 @@ def _files() -> Iterator[Candidate]:
     yield FILES, ""
 
 
-_KINDS: Mapping[str, Callable[[], Iterator[Candidate]]] = {"DP": _datapaths, "IFACE": _devices, "FILE": _files}
+_KINDS: Mapping[str, Callable[[], Iterator[Candidate]]] = {
+    "DP": _datapaths,
+    "SWITCH": _switches,
+    "IFACE": _devices,
+    "FILE": _files,
+}
 """By what the help calls the value."""

@@ -5,16 +5,71 @@ from __future__ import annotations
 from vswitch import __version__
 from vswitch.cli.arguments import Command, Group, Program, argument
 from vswitch.cli.dpctl.table import DPCTL
+from vswitch.cli.ofctl.table import OFCTL
 
-__all__ = ["SHELLS", "VSWITCH"]
+__all__ = ["RUN", "SHELLS", "VSWITCH"]
 
 SHELLS = ("bash", "zsh", "fish")
+
+_TARGETS = "tcp:HOST[:PORT], ssl:HOST[:PORT] or unix:FILE"
+_PLACES = "ptcp:[PORT][:HOST], pssl:[PORT][:HOST] or punix:FILE"
+
+RUN = Command(
+    "run",
+    "be an OpenFlow switch, until Ctrl-C",
+    "vswitch.cli.run:run",
+    (
+        argument("bridge", metavar="BRIDGE", help="its name, and that of its local port"),
+        argument("--port", action="append", default=[], metavar="IFACE", dest="ports",
+                 help="a device to be a port, with its number after a comma if that is to be other than 1, 2, ...: "
+                 "veth1,port_no=7 (may be given again)"),
+        argument("--controller", action="append", default=[], metavar="TARGET", dest="controllers",
+                 help=f"a controller to connect to: {_TARGETS} (may be given again)"),
+        argument("--listen", action="append", default=[], metavar="TARGET",
+                 help=f"where controllers may connect: {_PLACES} (may be given again)"),
+        argument("--fail-mode", choices=("standalone", "secure"), default="standalone", metavar="MODE",
+                 help="without a controller be a learning switch (standalone, the default), or do what the flows say "
+                 "and no more (secure)"),
+        argument("--datapath-id", metavar="HEX", help="16 hexadecimal digits (default: from a port's address)"),
+        argument("--protocols", metavar="VERSIONS", default="",
+                 help="OpenFlow versions to speak, such as OpenFlow10,OpenFlow13 (default: all, 1.0 to 1.5)"),
+        argument("--keep", action="store_true",
+                 help="leave datapath and megaflows when it ends: traffic goes on, and the next run takes them over"),
+        argument("--no-local", action="store_true", help="without a local port"),
+        argument("--simulate", action="store_true",
+                 help="on a simulated datapath, which needs no root and no devices; ports are but names then"),
+        argument("--management", metavar="TARGET", default="",
+                 help="where ovs-ofctl may connect (default punix:/run/vswitch/BRIDGE.mgmt; none: nowhere)"),
+        argument("--snoop", metavar="TARGET", default="",
+                 help="where ovs-ofctl may listen to what controllers say (default: nowhere)"),
+        argument("--probe", type=float, default=5.0, metavar="SECONDS",
+                 help="ask a controller that has been silent so long whether it is there (default 5; 0: never)"),
+        argument("--max-backoff", type=float, default=8.0, metavar="SECONDS",
+                 help="between attempts to connect, at most (default 8)"),
+        argument("--packet-in-rate", type=int, default=0, metavar="N",
+                 help="packet-ins a second to each controller, ports alike (default 0: no bound)"),
+        argument("--packet-in-burst", type=int, default=0, metavar="N", help="so many at once after a pause"),
+        argument("--max-megaflows", type=int, default=100_000, metavar="N",
+                 help="in the datapath; the idlest go (default 100000)"),
+        argument("--restore", type=float, default=10.0, metavar="SECONDS",
+                 help="how long megaflows that were taken over go on at most, while controllers load the flows anew "
+                 "(default 10)"),
+        argument("--private-key", metavar="FILE", help="PEM, for ssl: and pssl:"),
+        argument("--certificate", metavar="FILE", help="PEM, for ssl: and pssl:"),
+        argument("--ca-cert", metavar="FILE", help="PEM, that of the authority that signs the controllers'"),
+    ),
+    description="It runs in the foreground, needs no database and no other program, and removes what it has made when "
+    "it ends,\nunless --keep is given.",
+    example="vswitch run br0 --port veth1 --port veth2 --controller tcp:127.0.0.1:6653 --fail-mode secure",
+)  # fmt: skip
 
 VSWITCH = Group(
     "vswitch",
     "A programmable virtual switch for Linux",
     (
         DPCTL,
+        RUN,
+        OFCTL,
         Command(
             "explain",
             "tell what a policy would do with a packet",

@@ -1,0 +1,1 @@
+"""`vswitch ofctl`: what ovs-ofctl does, with its words and its output."""

@@ -1,0 +1,104 @@
+"""`vswitch run`: a whole OpenFlow switch in the foreground.
+
+Invariant: Ctrl-C and SIGTERM end it in good order: what it has made is removed, unless it is to be kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from argparse import Namespace
+from contextlib import ExitStack
+
+from vswitch.base.errors import ConfigError
+from vswitch.bridge.bridge import Bridge
+from vswitch.bridge.collection import seldom
+from vswitch.bridge.options import MANAGEMENT_FOLDER, BridgeOptions
+from vswitch.bridge.targets import Tls
+from vswitch.cli.arguments import UsageError
+
+__all__ = ["run"]
+
+_VERSIONS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
+
+
+def run(arguments: Namespace) -> None:
+    """Be the switch until a signal comes."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    options = _options(arguments)
+    ports = [_port(text) for text in arguments.ports]
+    with ExitStack() as stack:
+        if arguments.simulate:
+            bridge = stack.enter_context(Bridge.simulate(ports, name=arguments.bridge, options=options))
+        else:
+            bridge = stack.enter_context(
+                Bridge.create(
+                    arguments.bridge, ports=ports, local=not arguments.no_local, keep=arguments.keep, options=options
+                )
+            )
+        with seldom():
+            asyncio.run(_serve(bridge))
+
+
+async def _serve(bridge: Bridge) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, bridge.stop)
+
+    def ready() -> None:
+        print(f"{bridge.name}: OpenFlow switch {bridge.datapath_id:016x} is running; Ctrl-C ends it", flush=True)
+
+    await bridge.serve(ready)
+
+
+def _options(arguments: Namespace) -> BridgeOptions:
+    management = {"": f"punix:{MANAGEMENT_FOLDER}/{arguments.bridge}.mgmt", "none": ""}
+    if arguments.simulate:
+        management[""] = ""  # it needs no privilege, so it takes no place of the machine's
+    given = (arguments.private_key, arguments.certificate, arguments.ca_cert)
+    if any(given) and not all(given):
+        raise UsageError("--private-key, --certificate and --ca-cert are given all or none")
+    return BridgeOptions(
+        controllers=tuple(arguments.controllers),
+        listen=tuple(arguments.listen),
+        management=management.get(arguments.management, arguments.management),
+        snoop=arguments.snoop,
+        fail_mode=arguments.fail_mode,
+        datapath_id=_datapath_id(arguments.datapath_id),
+        versions=_versions(arguments.protocols),
+        probe_s=arguments.probe,
+        max_backoff_s=arguments.max_backoff,
+        packet_in_rate_per_s=arguments.packet_in_rate,
+        packet_in_burst=arguments.packet_in_burst,
+        max_megaflows=arguments.max_megaflows,
+        restore_s=arguments.restore,
+        tls=Tls(*given) if all(given) else None,
+    )
+
+
+def _datapath_id(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text.removeprefix("0x"), 16)
+    except ValueError:
+        raise UsageError(f"--datapath-id {text!r} is no hexadecimal number") from None
+
+
+def _versions(text: str) -> frozenset[int]:
+    names = [name for name in text.replace(" ", ",").split(",") if name]
+    unknown = [name for name in names if name not in _VERSIONS]
+    if unknown:
+        raise UsageError(f"--protocols: {unknown[0]!r} is none of {', '.join(_VERSIONS)}")
+    return frozenset(_VERSIONS[name] for name in names) or frozenset(_VERSIONS.values())
+
+
+def _port(text: str) -> tuple[str, int | None]:
+    name, _, setting = text.partition(",")
+    if not setting:
+        return name, None
+    word, _, number = setting.partition("=")
+    if word != "port_no" or not number.isdecimal():
+        raise ConfigError(f"port {text!r}: behind the comma stands port_no=N, not {setting!r}")
+    return name, int(number)
