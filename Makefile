@@ -69,8 +69,9 @@ object: setup ## compile the eBPF object, if its sources changed
 	@$(PYTHON) -m vswitch.datapath.ebpf.compile
 	@$(PYTHON) -m compileall -q src # root writes no bytecode here, and each `vswitch` would compile anew
 
-generate: setup ## write anew docs/fields.md and bpf/flow_key.h from the registry, docs/reference/ from docstrings
+generate: setup ## write anew what follows from the sources: docs/fields.md, docs/openflow.md, docs/reference/, flow_key.h
 	$(PYTHON) -m vswitch.fields.generate
+	$(PYTHON) -m scripts.openflow_page
 	$(PYTHON) -m scripts.reference
 	$(PYTHON) -m vswitch.datapath.ebpf.generate
 

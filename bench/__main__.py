@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, policies, reacting, scaling, scanning
+from bench import forwarding, openflow_cases, policies, reacting, scaling, scanning, tables
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -29,12 +29,17 @@ CASES: dict[str, Case] = {
     "flows": scaling.flows,
     "transaction": scaling.transaction,
     "policies": policies.policies,
+    "tables": tables.tables,
+    "openflow-tcp": openflow_cases.tcp,
+    "openflow-upcalls": openflow_cases.new_flows,
+    "openflow-rules": openflow_cases.flow_mods,
+    "openflow-withdrawal": openflow_cases.withdrawal,
 }
 
 
 def run(cases: Mapping[str, Case], defaults: Plan, output: Path, program: str) -> int:
     """The command line; the exit status."""
-    listed = "\n".join(f"  {name:12}{(case.__doc__ or '').split(':')[0].split('.')[0]}" for name, case in cases.items())
+    listed = "\n".join(f"  {name:20}{(case.__doc__ or '').split(':')[0].split('.')[0]}" for name, case in cases.items())
     parser = argparse.ArgumentParser(
         prog=program, description="Measures vswitch beside its peers, interleaved, in network namespaces (root).",
         epilog=f"cases:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter,

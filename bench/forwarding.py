@@ -17,7 +17,7 @@ from bench.testbed import Bed, Pair, Switch
 from tests.lab import LabError
 from vswitch.datapath.ebpf.bpf_syscall import prog_test_run
 
-__all__ = ["lookup", "ping", "tcp", "udp"]
+__all__ = ["lookup", "ping", "streams", "tcp", "udp"]
 
 MASKS = 32
 FLOWS = 1000
@@ -53,10 +53,14 @@ def tcp(plan: Plan) -> Iterator[Figure]:
         yield from _streams(f"TCP, 1 stream, {MASKS} masks", plan, pairs, 1)
 
 
-def _streams(case: str, plan: Plan, pairs: dict[str, Pair], streams: int) -> Iterator[Figure]:
+def _streams(case: str, plan: Plan, pairs: dict[str, Pair], count: int) -> Iterator[Figure]:
+    yield from _both(case, "Gbit/s", interleave(case, plan.rounds, streams(plan, pairs, count)))
+
+
+def streams(plan: Plan, pairs: dict[str, Pair], count: int) -> dict[str, Callable[[], float]]:
+    """For each pair, what measures so many streams of TCP from one host to the other: Gbit/s."""
     seconds = max(1, round(plan.seconds))
-    runs = {name: partial(pair.a.iperf3, pair.b.ip, seconds, streams) for name, pair in pairs.items()}
-    yield from _both(case, "Gbit/s", interleave(case, plan.rounds, runs))
+    return {name: partial(pair.a.iperf3, pair.b.ip, seconds, count) for name, pair in pairs.items()}
 
 
 def _both(case: str, unit: str, samples: dict[str, list[float]]) -> Iterator[Figure]:

@@ -99,6 +99,20 @@ class PrivateOpenVswitch:
         """Make a device OpenFlow port `number`."""
         self.vsctl("add-port", self._bridge, device, "--", "set", "interface", device, f"ofport_request={number}")
 
+    @property
+    def management(self) -> str:
+        """Where ovs-ofctl finds the bridge, from any namespace."""
+        return f"unix:{self._folder / self._bridge}.mgmt"
+
+    def set_controller(self, target: str) -> None:
+        """Let this be its controller."""
+        self.vsctl("set-controller", self._bridge, target, "--", "set", "controller", self._bridge, "max_backoff=1000")
+
+    def declined(self) -> int:
+        """Packets for which it made no megaflow, since there were enough in its opinion."""
+        found = re.search(r"^upcall_flow_limit_hit .*total: (\d+)", self.appctl("coverage/show"), re.MULTILINE)
+        return int(found[1]) if found else 0
+
     def set_flows(self, flows: Sequence[str]) -> None:
         """Make these (texts of ovs-ofctl) the only OpenFlow rules, in one bundle."""
         self.ofctl("--bundle", "replace-flows", self._bridge, "-", content="\n".join(flows) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import statistics
 import subprocess
@@ -24,7 +23,17 @@ from bench.testbed import ROOT, Bed, Senders, Sink, Switch
 from tests.lab import Host, LabError, patience, wait_until
 from vswitch.api import Datapath
 
-__all__ = ["fairness", "first", "upcalls"]
+__all__ = [
+    "OFFERED",
+    "Answered",
+    "Ground",
+    "Reactive",
+    "fairness",
+    "first",
+    "make_grounds",
+    "offer_without_mercy",
+    "upcalls",
+]
 
 FLOOD_RATE = round(300_000 / patience())
 """New flows/s offered: more than anybody handles, less than what leaves the sender's CPU no time for anything else."""
@@ -123,11 +132,11 @@ class ReadingOpenVswitch(OpenVswitch):
     @contextmanager
     def answering(self, seconds: float) -> Iterator[Answered]:  # noqa: ARG002 - it always answers
         answered = Answered()
-        cpu_s, declined = self.cpu_s(), self._declined()
+        cpu_s, declined = self.cpu_s(), self.daemon.declined()
         yield answered
         answered.cpu_s = self.cpu_s() - cpu_s
         time.sleep(2)  # its threads add up what they have counted once a second or so
-        answered.declined = self._declined() - declined
+        answered.declined = self.daemon.declined() - declined
         self.forget()
 
     def forget(self) -> None:
@@ -140,11 +149,6 @@ class ReadingOpenVswitch(OpenVswitch):
         fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def _declined(self) -> int:
-        """Packets for which it made no megaflow, since there were enough in its opinion."""
-        found = re.search(r"^upcall_flow_limit_hit .*total: (\d+)", self.daemon.appctl("coverage/show"), re.MULTILINE)
-        return int(found[1]) if found else 0
-
 
 @dataclass(frozen=True, slots=True)
 class Ground:
@@ -156,7 +160,8 @@ class Ground:
     senders: Sequence[Senders]
 
 
-def _grounds(bed: Bed, hosts: int, *makes: Callable[[], Reactive]) -> dict[str, Ground]:
+def make_grounds(bed: Bed, hosts: int, *makes: Callable[[], Reactive]) -> dict[str, Ground]:
+    """One for each kind of switch, by its label."""
     found = {}
     for make in makes:
         switch, made = bed.connect(make, hosts)
@@ -190,8 +195,8 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
         flavours = {SUBJECT: "exact", many: "classifier", several: "several-masks", policy: "stateful"}
         if plan.open_vswitch == "netdev":  # where the kernel module is, there is no time for more
             makes += [partial(Answering, label, flavours[label]) for label in flavours if label != SUBJECT]
-        grounds = _grounds(bed, 2, *makes)
-        runs = {name: partial(_offer, ground, OFFERED * plan.seconds) for name, ground in grounds.items()}
+        grounds = make_grounds(bed, 2, *makes)
+        runs = {name: partial(offer_without_mercy, ground, OFFERED * plan.seconds) for name, ground in grounds.items()}
         samples = interleave("new flows", plan.rounds, runs, str)
         for case, unit, member in (("new flows", "flows/s", "per_s"), ("new flows, CPU time of each", "us", "cpu_us")):
             figures = {name: [getattr(offered, member) for offered in each] for name, each in samples.items()}
@@ -203,7 +208,7 @@ def upcalls(plan: Plan) -> Iterator[Figure]:
         yield from compare(case, "flows/s", interleave(case, plan.rounds, bursts))
 
 
-def _offer(ground: Ground, seconds: float) -> Offered:
+def offer_without_mercy(ground: Ground, seconds: float) -> Offered:
     """More than can be served, so what is served is what can be."""
     flows = round(FLOOD_RATE * seconds)
     sender = ground.senders[0].of(flows)
@@ -240,7 +245,7 @@ def first(plan: Plan) -> Iterator[Figure]:
     """Round trip of the first packet of a flow (UDP echo, new in both directions), and of the second."""
     case = "first packet, there and back"
     with Bed() as bed:
-        grounds = _grounds(bed, 2, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
+        grounds = make_grounds(bed, 2, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
         for ground in grounds.values():
             server = ground.hosts[1]
             echo = server.popen([sys.executable, "-c", _ECHO, server.ip, str(_ECHO_PORT)], stdout=subprocess.PIPE)
@@ -299,7 +304,7 @@ def fairness(plan: Plan) -> Iterator[Figure]:
     """A flood of new flows on one port: new flows that another port loses meanwhile, and the tail of its ping."""
     quiet = f"{SUBJECT}, no flood"
     with Bed() as bed:
-        grounds = _grounds(bed, 4, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
+        grounds = make_grounds(bed, 4, Answering, partial(ReadingOpenVswitch, plan.open_vswitch))
         runs = {name: partial(_suffer, ground, True) for name, ground in grounds.items()}
         runs[quiet] = partial(_suffer, grounds[SUBJECT], False)
         samples = interleave("beside a flood", plan.rounds, runs, str)

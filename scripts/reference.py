@@ -25,7 +25,10 @@ __all__ = ["REFERENCE", "Entry", "entries", "pages"]
 _ROOT = Path(__file__).parents[1]
 REFERENCE = _ROOT / "docs" / "reference"
 
-_PLACES = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api", "vswitch.testing")
+_PLACES = (
+    *("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api", "vswitch.bridge"),
+    "vswitch.testing",
+)
 _NOTE = "<!-- Generated from docstrings by `make generate`; do not edit. -->"
 _SHOWN_DECORATORS = ("classmethod", "dataclass", "property", "staticmethod")
 _SPECIAL = ("init", "call", "enter", "iter", "len", "getitem", "setitem", "delitem", "contains", "str", "float", "int")

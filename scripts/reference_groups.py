@@ -35,6 +35,14 @@ GROUPS = {
         "Packets that no megaflow takes come up to the program, as those do that a userspace action sends.",
         "Miss Answer UpcallReason Offload UpcallStats Workers",
     ),
+    "bridge": (
+        "OpenFlow switch",
+        """
+        `Bridge` is a whole OpenFlow switch on a datapath, in the kernel or simulated: controllers connect to it, or the
+        program is one itself.
+        """,
+        "Bridge BridgeOptions Tls",
+    ),
     "policies": (
         "Policies",
         """
@@ -83,7 +91,7 @@ GROUPS = {
         "Every way in which vswitch says no. The message names the thing, the value and the bound, in one sentence.",
         """
         VswitchError ConfigError TextError OverlapError LimitError NotFoundError ExistsError BusyError TableFullError
-        UnexpectedUpcallError PolicyTimeoutError MachineError PrivilegeError KernelError LoadError
+        UnexpectedUpcallError PolicyTimeoutError OpenFlowError MachineError PrivilegeError KernelError LoadError
         """,
     ),
     "testing": (
@@ -110,8 +118,9 @@ ALSO = {
 """Names in signatures and docstrings that programs need to know of, but not to import; and where they are."""
 
 INTERNAL = {
-    "Datapath.__init__",
+    *("Datapath.__init__", "Datapath.backend"),
     *("Flows.__init__", "Flows.at_work", "Flows.on_idle", "Flows.on_removal", "Flows.on_withdrawal"),
+    "Flows.remove_slots",
     *("Meters.__init__", "Ports.__init__", "Transaction.__init__", "Packet.__init__"),
     *("Reading.__init__", "Reading.bits", "Reading.peek", "Reading.settle"),
     *("Miss.__init__", "Miss.keep", "Miss.look", "Miss.of_copy", "Miss.rule"),

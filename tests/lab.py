@@ -53,6 +53,7 @@ __all__ = [
     "LabError",
     "Ping",
     "inside",
+    "is_listening",
     "is_running",
     "patience",
     "remove_leftovers",
@@ -108,6 +109,12 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 5.
         if time.monotonic() > end:
             raise LabError(f"{what}: not within {timeout_s * patience():g} s")
         time.sleep(0.005)
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody listens at this port of TCP (IPv4), in the namespace of the thread."""
+    lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
 
 
 def _set_namespace(descriptor: int) -> None:

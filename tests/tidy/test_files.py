@@ -89,6 +89,9 @@ def test_public_module_says_what_it_offers(module: Module) -> None:
 
 def test_all_is_the_public_api() -> None:
     package = importlib.import_module("vswitch")
-    rooms = [importlib.import_module(f"vswitch.{room}") for room in ("api", "base.errors", "model", "policy", "text")]
+    rooms = [
+        importlib.import_module(f"vswitch.{room}")
+        for room in ("api", "base.errors", "bridge", "model", "policy", "text")
+    ]
     assert set(package.__all__) == {name for room in rooms for name in room.__all__}
     assert all(hasattr(package, name) for name in package.__all__)
