@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vswitch.base.errors import ConfigError, TextError
-from vswitch.base.limits import MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_PORT, MAX_TIMEOUT_S
+from vswitch.base.limits import MAX_ACTION_DEPTH, MAX_PORT, MAX_TIMEOUT_S
 from vswitch.fields import FIELDS, KEY_BYTES
 from vswitch.model.actions import (
     MPLS_PROTOCOLS,
@@ -32,7 +32,7 @@ from vswitch.model.actions import (
     SetField,
     Truncate,
     Userspace,
-    walk,
+    check_actions,
 )
 from vswitch.model.match import Match
 from vswitch.model.megaflow import FlowStats, Megaflow
@@ -151,7 +151,16 @@ def action_lists(depth: int = MAX_ACTION_DEPTH) -> st.SearchStrategy[tuple[Actio
 
 
 def checked_actions() -> st.SearchStrategy[tuple[Action, ...]]:
-    return action_lists().filter(lambda actions: sum(1 for _ in walk(actions)) <= MAX_ACTIONS)
+    return action_lists().filter(are_accepted)
+
+
+def are_accepted(actions: tuple[Action, ...]) -> bool:
+    """They are not too many, and set no tunnel field that a recirculation loses."""
+    try:
+        check_actions(actions)
+    except ConfigError:
+        return False
+    return True
 
 
 @st.composite
