@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6TimeExceeded, IPv6
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet as Scapy
 
@@ -127,11 +127,21 @@ def test_what_must_not_be_answered_is_dropped(dp: Datapath, packet: Scapy) -> No
     assert (outcome.sent, outcome.failed, outcome.drops) == ((), 0, {"explicit": 1})
 
 
-def test_ping_of_a_group_is_not_answered(dp: Datapath) -> None:
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Ether(src=HOST, dst="01:00:5e:00:00:01") / IP(src="10.0.0.1", dst="224.0.0.1") / ICMP(type=8),
+        to_router(IP(src="10.0.0.1", dst="10.0.0.9", flags="MF") / ICMP(type=8) / bytes(1472)),
+        to_router(IP(src="10.0.0.1", dst="10.0.0.9", frag=185, proto=1) / bytes(100)),
+        to_router(IPv6(src="2001:db8::1", dst="2001:db8::9") / IPv6ExtHdrFragment(m=1) / ICMPv6EchoRequest()),
+    ],
+    ids=["of a group", "first fragment", "later fragment", "first fragment, IPv6"],
+)
+def test_pings_that_are_not_answered_are_dropped_without_asking_again(dp: Datapath, packet: Scapy) -> None:
     dp.policy(echo_reply)
-    packet = Ether(src=HOST, dst="01:00:5e:00:00:01") / IP(src="10.0.0.1", dst="224.0.0.1") / ICMP(type=8)
     outcome = send(dp, packet)
-    assert (outcome.sent, outcome.failed) == ((), 0)
+    assert (outcome.sent, outcome.installed, outcome.drops) == ((), 1, {"explicit": 1})
+    assert send(dp, packet).upcalls == 0
 
 
 def test_a_question_goes_out_in_place_of_the_packet(dp: Datapath) -> None:

@@ -66,15 +66,19 @@ def _is_unanswered(packet: Packet) -> bool:
 
 
 def echo_reply(packet: Packet) -> Reply | Drop:
-    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group. ConfigError: the packet is no
-    whole echo request."""
-    frame, found = packet.frame, headers(packet.frame)
+    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group, or of a fragment. ConfigError:
+    the packet is no echo request."""
+    if packet.ip_frag.present and packet.ip_frag != 0:
+        return drop
     is_v4 = packet.icmpv4_type == _ECHO
-    if not (is_v4 or packet.icmpv6_type == _ECHO_V6) or packet.ip_frag != 0 or found.l3 is None or found.l4 is None:
-        raise ConfigError("an echo reply to a packet that is no whole echo request")
-    l3, l4 = found.l3, found.l4
+    if not (is_v4 or packet.icmpv6_type == _ECHO_V6):
+        raise ConfigError("an echo reply to a packet that is no echo request")
     if packet.eth_dst & _GROUP:
         return drop
+    frame, found = packet.frame, headers(packet.frame)
+    assert found.l3 is not None
+    assert found.l4 is not None
+    l3, l4 = found.l3, found.l4
     source = int(packet.eth_dst)
     if is_v4:
         end = l3 + int.from_bytes(frame[l3 + 2 : l3 + 4], "big")
