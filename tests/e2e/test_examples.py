@@ -300,8 +300,21 @@ RULES = """
 allow:
   - arp: true
   - {to: 10.0.0.2, tcp: 80}
-  - {from: 10.0.0.0/24, icmp: true}
+  - {from: 10.0.0.0/24, ping: true}
 """
+TOO_MANY_KINDS = "allow:\n" + "".join(
+    f"- {{from: 0.0.0.0/{n}, to: 0.0.0.0/{m}, tcp: 1}}\n" for n in range(33) for m in range(9)
+)
+"""Each needs masks of its own, of which a datapath has 256."""
+
+WRONG_FILES = (
+    "allow: 5",
+    "allow:\n  - {tpc: 80}",
+    "allow:\n  - {to: nobody, tcp: 80}",
+    "allow: [",
+    "[" * 5000,
+    TOO_MANY_KINDS,
+)
 
 
 def test_firewall_lets_pass_what_its_file_allows(lab: Lab, start: Starter, tmp_path: Path) -> None:
@@ -317,18 +330,32 @@ def test_firewall_lets_pass_what_its_file_allows(lab: Lab, start: Starter, tmp_p
         h2.curl(h1.serve_http(80), timeout_s=1)
     assert h1.ping(h2.ip).received == 3
     file.write_text(RULES + "  - {to: 10.0.0.2, tcp: 81}\n")
-    wait_until(lambda: len(program.flows()) == 9, "the file is read again")
+    wait_until(lambda: len(program.flows()) == 11, "the file is read again")
     assert h1.curl(addresses[1]) == "hello from h2\n"
-    for wrong in ("allow: 5", "allow:\n  - {tpc: 80}", "allow:\n  - {to: nobody}", "allow: ["):
-        file.write_text(wrong)
+    for wrong in (*(text.encode() for text in WRONG_FILES), b"\xff"):
+        file.write_bytes(wrong)
         assert program.process.stdout
         line = program.process.stdout.readline()
         while line.endswith(" rules\n"):
             line = program.process.stdout.readline()
         assert line.startswith("the rules stay as they were: ")
         assert h1.curl(addresses[1]) == "hello from h2\n"
+    file.unlink()
+    assert "No such file" in program.process.stdout.readline()
+    file.write_text(RULES + "".join(f"  - {{to: 10.0.1.{n}, tcp: 80}}\n" for n in range(256)) + RULES[8:])
+    wait_until(lambda: len(program.flows()) == 8 + 3 * 256, "entries of one kind share their masks", 20)
     assert program.stats().missed == 0
-    program.interrupt()
+    assert program.interrupt().count("No such file") == 0, "what is wrong is told once"
+
+
+def test_firewall_does_not_start_with_a_wrong_file(lab: Lab, start: Starter, tmp_path: Path) -> None:
+    hosts = make_hosts(lab, 2)
+    file = tmp_path / "rules.yaml"
+    for wrong in (TOO_MANY_KINDS, "allow: [{arp: false}]"):
+        file.write_text(wrong)
+        with pytest.raises(AssertionError, match=rf"^{file}: [^\n]+\n$"):
+            start("firewall", *hosts, str(file))
+        wait_until(lambda: lab.name not in Datapath.list(), "it leaves nothing")
 
 
 def test_firewall_is_reloaded_without_a_packet_lost(lab: Lab, start: Starter, tmp_path: Path) -> None:

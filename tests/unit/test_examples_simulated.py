@@ -1,0 +1,100 @@
+"""Programs of examples/ on a simulated datapath: packets that nobody should send them, hosts that change, and time."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet as Scapy
+
+from vswitch import ConfigError, Datapath
+from vswitch.testing import send
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> Any:
+    """The program as a module."""
+    spec = importlib.util.spec_from_file_location(f"examples.{name}", EXAMPLES / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def dp() -> Iterator[Datapath]:
+    with Datapath.simulate(ports=3) as datapath:
+        yield datapath
+
+
+# ---- firewall
+
+FIRST, SECOND, THIRD = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+
+
+@pytest.mark.parametrize(
+    ("entry", "in_port", "packet", "passes"),
+    [
+        ("{to: 10.0.0.2, tcp: 80}", 1, IP(src=FIRST, dst=SECOND) / TCP(dport=80, flags="S"), True),
+        ("{to: 10.0.0.2, tcp: 80}", 1, IP(src=FIRST, dst=THIRD) / TCP(dport=80, flags="S"), False),
+        ("{to: 10.0.0.2, tcp: 80}", 2, IP(src=SECOND, dst=FIRST) / TCP(sport=80, flags="SA"), True),
+        ("{to: 10.0.0.2, tcp: 80}", 2, IP(src=SECOND, dst=FIRST) / TCP(sport=80, flags="R"), True),
+        ("{to: 10.0.0.2, tcp: 80}", 2, IP(src=SECOND, dst=FIRST) / TCP(sport=80, flags="FA"), True),
+        ("{to: 10.0.0.2, tcp: 80}", 2, IP(src=SECOND, dst=FIRST) / TCP(sport=80, flags="S"), False),
+        ("{to: 10.0.0.2, tcp: 80}", 2, IP(src=SECOND, dst=FIRST) / TCP(dport=80, flags="SA"), False),
+        ("{from: 10.0.0.1, udp: 53}", 1, IP(src=FIRST, dst=SECOND) / UDP(dport=53), True),
+        ("{from: 10.0.0.1, udp: 53}", 1, IP(src=SECOND, dst=SECOND) / UDP(dport=53), False),
+        ("{from: 10.0.0.1, udp: 53}", 2, IP(src=SECOND, dst=FIRST) / UDP(sport=53), True),
+        ("{from: 10.0.0.1, udp: 53}", 2, IP(src=SECOND, dst=THIRD) / UDP(sport=53), False),
+        ("{ping: true}", 1, IP(src=FIRST, dst=SECOND) / ICMP(type=8), True),
+        ("{ping: true}", 2, IP(src=SECOND, dst=FIRST) / ICMP(type=0), True),
+        ("{ping: true}", 2, IP(src=SECOND, dst=FIRST) / ICMP(type=8), False),
+        ("{ping: true}", 1, IP(src=FIRST, dst=SECOND) / TCP(dport=80), False),
+        ("{arp: true}", 1, ARP(), True),
+        ("{arp: true}", 2, ARP(), True),
+        ("{arp: true}", 1, IP(src=FIRST, dst=SECOND) / ICMP(type=8), False),
+    ],
+)
+def test_firewall_lets_pass_what_an_entry_says_and_nothing_else(
+    dp: Datapath, entry: str, in_port: int, packet: Scapy, passes: bool
+) -> None:
+    dp.flows.replace(example("firewall").rules(f"allow: [{entry}]".encode()))
+    outcome = send(dp, Ether() / packet, in_port)
+    assert (list(outcome.ports), outcome.upcalls) == ([3 - in_port] if passes else [], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allow: [{arp: false}]",
+        "allow: [{arp: true, to: 10.0.0.2}]",
+        "allow: [{to: 10.0.0.2, ping: no}]",
+        "allow: [{to: 10.0.0.2}]",
+        "allow: [{tcp: 80, udp: 80}]",
+        "allow: [{tcp: yes}]",
+        "allow: [{tcp: [80]}]",
+        "allow: [{tcp: 80, to: 5}]",
+        "allow: [{tcp: 80, to: }]",
+        "allow: [{}]",
+        "allow: []\ndeny: [{tcp: 80}]",
+        "",
+    ],
+)
+def test_firewall_refuses_what_might_mean_something_else(text: str) -> None:
+    with pytest.raises(ConfigError):
+        example("firewall").rules(text.encode())
+
+
+def test_entries_of_one_kind_share_a_priority_and_may_stand_twice(dp: Datapath) -> None:
+    entries = [f"{{to: 10.0.{n // 256}.{n % 256}, tcp: {port}}}" for n in range(300) for port in (80, 443)]
+    text = f"allow: [{', '.join([*entries, *entries, '{tcp: 80}', '{ping: true}'])}]"
+    dp.flows.replace(example("firewall").rules(text.encode()))
+    assert len(dp.flows) == 1 + 3 * 600 + 3 + 2
+    assert {flow.rule.priority for flow in dp.flows} == set(range(8))
