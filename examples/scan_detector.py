@@ -3,14 +3,14 @@
     sudo python examples/scan_detector.py sw0 veth1 veth2 veth3
 
 makes the switch sw0, on which all the others reach the first device, a server's, and it reaches them; Ctrl-C ends and
-removes it. Each new connection is asked about, and counted for its source. A source that is shut out costs one
-megaflow, which drops its TCP packets in the kernel until the time is over.
+removes it. Each new connection is asked about, and counted for its source: an IPv4 or IPv6 address at a port. So nobody
+is shut out for what another sent in his name from elsewhere; who has a new address for each connection is not noticed.
+A source that is shut out costs one megaflow, which drops its TCP packets in the kernel until the time is over.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +22,9 @@ SYN, ACK = 2, 16
 
 LIMIT, WINDOW_S = 20, 1.0
 """Connections of one source within so many seconds."""
+
+Source = tuple[int, int, int]
+"""Port, IP version, address."""
 
 BAN_S = 10.0
 """How long a source is shut out."""
@@ -36,39 +39,40 @@ MAX_SOURCES = 65536
 def main(name: str, devices: Iterable[str]) -> None:
     """Make a datapath and guard until Ctrl-C."""
     with Datapath.create(name, ports=devices, local=False) as dp, suppress(KeyboardInterrupt):
-        dp.policy(in_sequence(guard(), star()))
+        dp.policy(in_sequence(guard(dp.time), star()))
         print(f"{dp} looks for scans; Ctrl-C ends it", flush=True)
         dp.run()
 
 
-def guard() -> Callable[[Packet], object]:
-    """A policy that drops what comes from those who are shut out, and passes on all else."""
-    until = Table(key="ipv4_src")
-    banned: deque[int] = deque()
-    tries: OrderedDict[int, deque[float]] = OrderedDict()
+def guard(time: Callable[[], float]) -> Callable[[Packet], object]:
+    """A policy that drops what comes from those who are shut out, and passes on all else. `time()` is that of `now()`,
+    but not noted as read."""
+    until = Table()
+    banned: deque[Source] = deque()
+    tries: OrderedDict[Source, deque[float]] = OrderedDict()
 
     def policy(packet: Packet) -> object:
-        if packet.in_port == 1 or not packet.tcp_flags.present or packet.ip_dst.version != 4:
+        if packet.in_port == 1 or not packet.tcp_flags.present:
             return pass_on
-        source = packet.ipv4_src
+        source = (int(packet.in_port), packet.ip_src.version, int(packet.ip_src))
         if now() < until.get(source, 0.0):
             return drop
-        connection = (int(source), int(packet.tcp_src), int(packet.tcp_dst))  # so it has a megaflow of its own
-        if packet.tcp_flags & (SYN | ACK) == SYN and is_too_fast(connection[0]):
-            banned.append(int(source))
-            until[source] = time.monotonic() + BAN_S
+        hash((packet.tcp_src, packet.tcp_dst))  # reads all of both, so each connection has a megaflow of its own
+        if packet.tcp_flags & (SYN | ACK) == SYN and is_too_fast(source):
+            banned.append(source)
+            until[source] = time() + BAN_S
             if len(banned) > MAX_SOURCES:
                 until.pop(banned.popleft(), None)
-            print(f"shut out: {source}", flush=True)
+            print(f"shut out: {packet.ip_src} at port {packet.in_port}", flush=True)
             return drop
         return pass_on
 
-    def is_too_fast(source: int) -> bool:
+    def is_too_fast(source: Source) -> bool:
         times = tries.setdefault(source, deque(maxlen=LIMIT))
         tries.move_to_end(source)
         if len(tries) > MAX_SOURCES:
             tries.popitem(last=False)
-        times.append(time.monotonic())
+        times.append(time())
         return len(times) == LIMIT and times[-1] - times[0] < WINDOW_S
 
     return policy

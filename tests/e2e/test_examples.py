@@ -262,7 +262,7 @@ def test_scan_detector_shuts_out_who_scans_and_nobody_else(lab: Lab, start: Star
     assert scanner.ping(server.ip, count=1).received == 1, "other than TCP is not its business"
     asked = program.port_stats(scanner).upcalls
     assert asked < 100
-    assert program.interrupt() == f"shut out: {scanner.ip}\n"
+    assert program.interrupt() == f"shut out: {scanner.ip} at port 3\n"
 
 
 # ---- load_balancer
@@ -332,9 +332,9 @@ def test_firewall_lets_pass_what_its_file_allows(lab: Lab, start: Starter, tmp_p
     file.write_text(RULES + "  - {to: 10.0.0.2, tcp: 81}\n")
     wait_until(lambda: len(program.flows()) == 11, "the file is read again")
     assert h1.curl(addresses[1]) == "hello from h2\n"
+    assert program.process.stdout
     for wrong in (*(text.encode() for text in WRONG_FILES), b"\xff"):
         file.write_bytes(wrong)
-        assert program.process.stdout
         line = program.process.stdout.readline()
         while line.endswith(" rules\n"):
             line = program.process.stdout.readline()

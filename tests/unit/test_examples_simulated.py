@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet as Scapy
 
-from vswitch import ConfigError, Datapath
+from vswitch import ConfigError, Datapath, in_sequence
 from vswitch.testing import send
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -98,3 +99,58 @@ def test_entries_of_one_kind_share_a_priority_and_may_stand_twice(dp: Datapath) 
     dp.flows.replace(example("firewall").rules(text.encode()))
     assert len(dp.flows) == 1 + 3 * 600 + 3 + 2
     assert {flow.rule.priority for flow in dp.flows} == set(range(8))
+
+
+# ---- scan_detector
+
+
+@pytest.mark.parametrize(
+    "network", [IP(src=FIRST, dst=SECOND), IPv6(src="2001:db8::1", dst="2001:db8::2")], ids=["IPv4", "IPv6"]
+)
+def test_scan_in_the_name_of_another_shuts_out_the_port_that_it_comes_from(
+    dp: Datapath, network: Scapy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = example("scan_detector")
+    dp.policy(in_sequence(program.guard(dp.time), program.star()))
+
+    def opens(port: int, tcp_dst: int) -> bool:
+        packet = Ether(src=f"02:00:00:00:00:0{port}", dst="02:00:00:00:00:01") / network
+        return list(send(dp, packet / TCP(sport=1024, dport=tcp_dst, flags="S"), port).ports) == [1]
+
+    scanned = [opens(3, tcp_dst) for tcp_dst in range(1, 30)]
+    assert scanned == [True] * (program.LIMIT - 1) + [False] * (30 - program.LIMIT)
+    assert opens(2, 80), "whose name it was"
+    assert not opens(3, 80)
+    assert capsys.readouterr().out == f"shut out: {network.src} at port 3\n"
+    dp.advance(program.BAN_S)
+    assert opens(3, 80)
+
+
+# ---- tcp_tracker
+
+
+@pytest.mark.parametrize(
+    ("segments", "said"),
+    [
+        ([(1, "S"), (2, "SA"), (1, "A"), (1, "FA"), (2, "FA")], ["new", "", "", "", "closed"]),
+        ([(1, "S"), (2, "RA"), (1, "S")], ["new", "reset", "new"]),
+        ([(1, "FA"), (2, "FA"), (2, "R"), (2, "SA")], ["", "", "", ""]),
+        ([(1, "SF"), (1, "SR"), (1, "S"), (1, "S")], ["", "", "new", ""]),
+        (
+            [(1, "S"), (1, "FA"), (1, "FA"), (2, "FA"), (2, "FA"), (1, "S"), (1, "FA"), (2, "FA")],
+            ["new", "", "", "closed", "", "new", "", "closed"],
+        ),
+    ],
+    ids=["open and closed", "reset", "never begun", "strange flags", "FINs again, and the ports again"],
+)
+def test_tracker_tells_of_connections_that_it_saw_begin(
+    dp: Datapath, capsys: pytest.CaptureFixture[str], segments: list[tuple[int, str]], said: list[str]
+) -> None:
+    example("tcp_tracker").track(dp)
+    told = []
+    for in_port, flags in segments:
+        packet = IP(src=f"10.0.0.{in_port}", dst=f"10.0.0.{3 - in_port}")
+        ports = {"sport": 40000, "dport": 80} if in_port == 1 else {"sport": 80, "dport": 40000}
+        assert list(send(dp, Ether() / packet / TCP(flags=flags, **ports), in_port).ports) == [3 - in_port]
+        told.append(capsys.readouterr().out.split(":")[0])
+    assert told == said
