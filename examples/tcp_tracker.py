@@ -36,8 +36,7 @@ def main(name: str, devices: Iterable[str]) -> None:
 
 def track(dp: Datapath) -> None:
     """Make `dp` a cable that tells of connections."""
-    begun: OrderedDict[Connection, float] = OrderedDict()
-    closing: dict[Connection, str] = {}  # who has sent FIN
+    begun: OrderedDict[Connection, tuple[float, str]] = OrderedDict()  # since when, and who has sent FIN
     rules: list[Rule] = []
     for here, there in ((1, 2), (2, 1)):
         rules.append(Rule(Match(in_port=here), (Output(there),)))
@@ -51,21 +50,23 @@ def track(dp: Datapath) -> None:
         source, target = end(miss.key, "src"), end(miss.key, "dst")
         connection = (min(source, target), max(source, target))
         flags = miss.key.tcp_flags
-        if flags & RST or (flags & FIN and closing.get(connection, source) != source):
-            finish(connection, "reset" if flags & RST else "closed")
-        elif flags & FIN:
-            closing[connection] = source
-        elif not flags & ACK and connection not in begun:
-            begun[connection] = time.monotonic()
-            print(f"new: {source} to {target}", flush=True)
-            if len(begun) > MAX_CONNECTIONS:
-                closing.pop(begun.popitem(last=False)[0], None)
-
-    def finish(connection: Connection, how: str) -> None:
-        since = begun.pop(connection, None)
-        closing.pop(connection, None)
-        if since is not None:
+        if connection not in begun:
+            if flags & (FIN | SYN | RST | ACK) == SYN:
+                begin(connection, f"{source} to {target}")
+            return
+        since, closed_by = begun[connection]
+        if flags & RST or (flags & FIN and closed_by not in ("", source)):
+            how = "reset" if flags & RST else "closed"
             print(f"{how}: {' and '.join(connection)} after {time.monotonic() - since:.3f} s", flush=True)
+            del begun[connection]
+        elif flags & FIN:
+            begun[connection] = since, source
+
+    def begin(connection: Connection, text: str) -> None:
+        begun[connection] = time.monotonic(), ""
+        print(f"new: {text}", flush=True)
+        if len(begun) > MAX_CONNECTIONS:
+            begun.popitem(last=False)
 
 
 def end(key: Key, side: str) -> str:
