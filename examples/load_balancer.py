@@ -22,7 +22,7 @@ ARP, IPV4, TCP, WEB = 0x0806, 0x0800, 6, 80
 SYN, RST, ACK = 2, 4, 16
 MAC, PROBE_PORT = 0x0200_0000_0200, 1
 """Of the virtual address; and the TCP port by which it asks whether servers answer."""
-PROBE_EVERY_S, DEAD_AFTER_S, IDLE_S = 0.5, 1.5, 60.0
+PROBE_EVERY_S, MAX_UNANSWERED, IDLE_S = 0.5, 3, 60.0
 CLIENTS, MAX_SESSIONS = 1, 65536
 
 
@@ -46,7 +46,7 @@ class Balancer:
         self.servers = {port: int(IPv4Address(address)) for port, address in servers.items()}
         self.mac_of, self.answers = Table(), Table(dict.fromkeys(servers, False))
         self.session = Table()  # client's address and port -> server's port
-        self.heard, self.asked = dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0)
+        self.asked, self.unanswered = dict.fromkeys(servers, 0), dict.fromkeys(servers, MAX_UNANSWERED)
 
     def __call__(self, packet: Packet) -> PolicyAnswer:
         port = int(packet.in_port)
@@ -62,7 +62,7 @@ class Balancer:
         if port in self.servers and packet.ipv4_src == self.servers[port] and packet.tcp_src == WEB:
             if packet.ipv4_dst == self.virtual:
                 if packet.tcp_flags == SYN | ACK:
-                    self.heard[port], self.answers[port] = time.monotonic(), True
+                    self.unanswered[port], self.answers[port] = 0, True
                 return Reply(self.segment(port, int(packet.eth_src), 1, RST))
             return SetField("eth_src", MAC), SetField("ipv4_src", self.virtual), Output(CLIENTS)
         return drop
@@ -80,17 +80,17 @@ class Balancer:
         return Decision(there, idle_timeout_s=IDLE_S)
 
     def probe(self, dp: Datapath) -> None:
-        """Ask each server whether it takes connections, and who does not know where it is."""
+        """Ask each server whether it takes connections, and for its MAC address while it does not: it may have another
+        one when it is back."""
         for port, address in self.servers.items():
-            mac = self.mac_of.get(port)
-            if mac is None:
+            self.unanswered[port] += 1
+            if self.unanswered[port] > MAX_UNANSWERED:
+                self.answers[port] = False
                 question = build.arp(1, MAC, self.virtual, 0, address)
                 dp.execute(build.ethernet((1 << 48) - 1, MAC, ARP, question), Output(port))
-                continue
-            if time.monotonic() - self.heard[port] > DEAD_AFTER_S:
-                self.answers[port] = False
-            self.asked[port] = int(time.monotonic() * 1000) & 0x7FFFFFFF
-            dp.execute(self.segment(port, mac, 0, SYN), Output(port))
+            if mac := self.mac_of.get(port):
+                self.asked[port] = int(time.monotonic() * 1000) & 0x7FFFFFFF
+                dp.execute(self.segment(port, mac, 0, SYN), Output(port))
         if len(self.session) > MAX_SESSIONS:
             self.session.clear()  # whoever goes on finds the same server, if the same ones answer
 

@@ -4,7 +4,8 @@ know, and forwards the rest in the kernel, by one megaflow for each host.
     sudo python examples/router.py sw0 veth1=10.0.1.1/24 veth2=10.0.2.1/24
 
 makes the switch sw0 with these devices as its ports, and these addresses as the router's on them; Ctrl-C ends and
-removes it.
+removes it. Hosts are asked again and again who they are: one that has another MAC address now is followed, one that
+does not answer any more is forgotten. Pings of the router that come in fragments are not answered.
 """
 
 from __future__ import annotations
@@ -29,21 +30,27 @@ from vswitch import (
     echo_reply,
     time_exceeded,
 )
+from vswitch.packet import build
 
-ARP, IPV4 = 0x0806, 0x0800
-REQUEST = 1
-ECHO = 8
+ARP, IPV4, REQUEST, ECHO = 0x0806, 0x0800, 1, 8
+BROADCAST = (1 << 48) - 1
 MAC = 0x0200_0000_0100
 """Of the router on port 0; on port n it is n more."""
+
+ASK_EVERY_S, MAX_ASKED, MAX_HOSTS = 5.0, 3, 4096
+"""How often hosts are asked, how often without an answer until one is forgotten, and how many are known at a time."""
 
 
 def main(name: str, arguments: Iterable[str]) -> None:
     """Make a datapath and route until Ctrl-C."""
     addresses = dict(argument.split("=") for argument in arguments)
     with Datapath.create(name, ports=addresses, local=False) as dp, suppress(KeyboardInterrupt):
-        dp.policy(Router({dp.ports[device].number: address for device, address in addresses.items()}))
+        router = Router({dp.ports[device].number: address for device, address in addresses.items()})
+        dp.policy(router)
         print(f"{dp} routes; Ctrl-C ends it", flush=True)
-        dp.run()
+        while True:
+            dp.run(timeout_s=ASK_EVERY_S)
+            router.ask(dp)
 
 
 class Router:
@@ -52,6 +59,7 @@ class Router:
     def __init__(self, addresses: Mapping[int, str]) -> None:
         self.own = {port: IPv4Interface(text) for port, text in addresses.items()}
         self.mac_of = Table(key="ipv4_src")  # of hosts, from ARP
+        self.asked: dict[tuple[int, int], int] = {}  # port and address: how often since it was heard of
 
     def __call__(self, packet: Packet) -> PolicyAnswer:
         port = int(packet.in_port)
@@ -65,8 +73,9 @@ class Router:
 
     def hear(self, packet: Packet, port: int) -> PolicyAnswer:
         """Learn who has an address, and say which is ours."""
-        if packet.arp_spa.within(self.own[port].network):
-            self.mac_of[packet.arp_spa] = packet.arp_sha
+        host = (port, int(packet.arp_spa))
+        if packet.arp_spa.within(self.own[port].network) and (host in self.asked or len(self.asked) < MAX_HOSTS):
+            self.mac_of[packet.arp_spa], self.asked[host] = packet.arp_sha, 0
         if packet.arp_op == REQUEST and packet.arp_tpa == self.own[port].ip:
             return arp_reply(packet, MAC + port)
         return Decision(drop, hard_timeout_s=1)
@@ -80,6 +89,17 @@ class Router:
                     return arp_request(packet.ipv4_dst, mac=MAC + port, ip=own.ip, port=port)
                 return DecTtl(), SetField("eth_src", MAC + port), SetField("eth_dst", mac), Output(port)
         return drop
+
+    def ask(self, dp: Datapath) -> None:
+        """Ask each host for its MAC address. The old one is in use until it answers, or is forgotten."""
+        for (port, address), asked in list(self.asked.items()):
+            if asked == MAX_ASKED:
+                del self.asked[port, address]
+                self.mac_of.pop(address, None)
+                continue
+            self.asked[port, address] = asked + 1
+            question = build.arp(REQUEST, MAC + port, int(self.own[port].ip), 0, address)
+            dp.execute(build.ethernet(BROADCAST, MAC + port, ARP, question), Output(port))
 
 
 if __name__ == "__main__":

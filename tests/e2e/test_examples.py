@@ -291,6 +291,9 @@ def test_load_balancer_spreads_connections_over_the_servers_that_answer(lab: Lab
     servers[0].run(["ip", "link", "set", "eth0", "up"])
     wait_until(lambda: served() == {"h2", "h3"}, "it is back", 20)
     assert [flow for flow in program.flows() if flow.actions and Output(1) == flow.actions[-1]]
+    servers[0].run(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:77"])
+    wait_until(lambda: served() == {"h3"}, "it is lost", 20)
+    wait_until(lambda: served() == {"h2", "h3"}, "it is found at its new MAC address", 20)
     assert program.interrupt() == ""
 
 
@@ -395,6 +398,14 @@ def test_router_connects_subnets_in_the_kernel(lab: Lab, start: Starter) -> None
     hops = h1.run(["ping", "-n", "-c", "1", "-t", "1", "-W", "2", h2.ip], check=False).stdout
     assert "From 10.0.1.1 icmp_seq=1 Time to live exceeded" in hops
     assert h1.ping("10.0.9.9", count=1).received == 0
+    assert h1.ping("10.0.1.1", count=2, size=3000).received == 0
+    assert h1.ping(h2.ip, count=2, size=3000).received == 2, "fragments for others it forwards"
+    h2.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:77"])
+    assert h1.ping(h2.ip, count=1).received == 0
+    wait_until(lambda: reaches(h1, h2), "it asks again, and finds the new address", 10)
+    h3.run(["ip", "link", "del", "eth0"])
+    time.sleep(5.5)
+    assert h1.ping(h2.ip).received == 3, "a port that is gone does not end it"
     assert program.interrupt() == ""
 
 

@@ -154,3 +154,113 @@ def test_tracker_tells_of_connections_that_it_saw_begin(
         assert list(send(dp, Ether() / packet / TCP(flags=flags, **ports), in_port).ports) == [3 - in_port]
         told.append(capsys.readouterr().out.split(":")[0])
     assert told == said
+
+
+# ---- router
+
+OLD, NEW = "02:00:00:00:00:22", "02:00:00:00:00:33"
+
+
+class Routed:
+    """A router between 10.0.1.0/24 and 10.0.2.0/24, where 10.0.2.5 is."""
+
+    def __init__(self, dp: Datapath) -> None:
+        self._dp, self.program = dp, example("router")
+        self.router = self.program.Router({1: "10.0.1.1/24", 2: "10.0.2.1/24"})
+        dp.policy(self.router)
+
+    def tell(self, mac: str, ip: str = "10.0.2.5", port: int = 2) -> None:
+        """An ARP reply of the host."""
+        self._dp.advance(2)
+        send(self._dp, Ether(src=mac, dst=f"02:00:00:00:01:0{port}") / ARP(op=2, hwsrc=mac, psrc=ip), port)
+
+    def routed(self) -> Scapy:
+        """What comes of a packet to 10.0.2.5."""
+        packet = IP(src="10.0.1.5", dst="10.0.2.5", ttl=64) / UDP(sport=1, dport=2)
+        (sent,) = send(self._dp, Ether(src="02:00:00:00:00:11", dst="02:00:00:00:01:01") / packet).sent
+        assert sent.port == 2
+        return Ether(sent.packet)
+
+    def asks(self) -> list[str]:
+        """Whom it asks, on its own."""
+        self._dp.sent()
+        self.router.ask(self._dp)
+        return [Ether(sent.packet)[ARP].pdst for sent in self._dp.sent()]
+
+
+def test_router_asks_hosts_again_and_follows_a_new_mac_address(dp: Datapath) -> None:
+    net = Routed(dp)
+    assert net.routed()[ARP].pdst == "10.0.2.5"
+    net.tell(OLD)
+    assert net.routed().dst == OLD
+    assert net.asks() == ["10.0.2.5"]
+    assert net.routed().dst == OLD, "until it has answered"
+    net.tell(NEW)
+    assert net.routed().dst == NEW
+
+
+def test_router_forgets_a_host_that_does_not_answer(dp: Datapath) -> None:
+    net = Routed(dp)
+    net.tell(OLD)
+    assert [net.asks() for _ in range(net.program.MAX_ASKED)] == [["10.0.2.5"]] * net.program.MAX_ASKED
+    assert net.routed().dst == OLD
+    assert net.asks() == []
+    assert net.routed()[ARP].pdst == "10.0.2.5"
+
+
+def test_router_knows_so_many_hosts_at_a_time(dp: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Routed(dp)
+    monkeypatch.setattr(net.program, "MAX_HOSTS", 2)
+    for ip in ("10.0.2.5", "10.0.2.6", "10.0.2.7", "10.0.9.9"):
+        net.tell(OLD, ip)
+    net.tell(NEW)
+    assert sorted(net.asks()) == ["10.0.2.5", "10.0.2.6"]
+    assert net.routed().dst == NEW
+
+
+def test_router_drops_fragments_of_pings_for_itself(dp: Datapath) -> None:
+    Routed(dp)
+    to_router = Ether(src=OLD, dst="02:00:00:00:01:01")
+    for fragment in (IP(flags="MF") / ICMP(type=8) / bytes(1472), IP(frag=185, proto=1) / bytes(100)):
+        fragment.src, fragment.dst = "10.0.1.5", "10.0.1.1"
+        assert send(dp, to_router / fragment).drops == {"explicit": 1}
+
+
+# ---- load_balancer
+
+
+def test_balancer_finds_a_server_that_comes_back_with_another_mac_address(dp: Datapath) -> None:
+    program = example("load_balancer")
+    balancer = program.Balancer("10.0.0.100", {2: "10.0.0.2"})
+    dp.policy(balancer)
+
+    def probed() -> list[Scapy]:
+        dp.sent()
+        balancer.probe(dp)
+        return [Ether(sent.packet) for sent in dp.sent()]
+
+    def comes_up(mac: str) -> None:
+        """Answers who it is, and a probe."""
+        dp.advance(2)
+        send(dp, Ether(src=mac, dst="02:00:00:00:02:00") / ARP(op=2, hwsrc=mac, psrc="10.0.0.2", pdst="10.0.0.100"), 2)
+        probe = next(frame for frame in probed() if TCP in frame)
+        assert probe.dst == mac
+        answer = IP(src="10.0.0.2", dst="10.0.0.100") / TCP(sport=80, dport=1, flags="SA", ack=probe[TCP].seq + 1)
+        send(dp, Ether(src=mac, dst=probe.src) / answer, 2)
+
+    def served() -> list[str]:
+        connection = IP(src="10.0.0.1", dst="10.0.0.100") / TCP(sport=5, dport=80, flags="S")
+        return [Ether(frame).dst for frame in send(dp, Ether(dst="02:00:00:00:02:00") / connection).packets]
+
+    assert [frame[ARP].pdst for frame in probed()] == ["10.0.0.2"]
+    assert served() == []
+    dp.advance(1)
+    comes_up(OLD)
+    assert served() == [OLD]
+    for _ in range(program.MAX_UNANSWERED):
+        assert [TCP in frame for frame in probed()] == [True], "an answer may be on its way"
+    assert served() == [OLD]
+    assert [ARP in frame for frame in probed()] == [True, False]
+    assert served() == []
+    comes_up(NEW)
+    assert served() == [NEW]
