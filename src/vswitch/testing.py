@@ -12,6 +12,7 @@ def test_web_goes_to_three():
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import SupportsBytes
@@ -26,7 +27,8 @@ __all__ = ["Outcome", "Sent", "send"]
 class Outcome:
     """What became of a packet: what was `sent`, in order, how many `upcalls` it took to the program, of these
     `installed` a megaflow, `failed` those in which the program did (`failure`: what the last of these raised), and
-    `drops` (for each of `DROP_REASONS` that occurred, how many packets)."""
+    `drops`: how many packets were dropped, for each reason that occurred, be it one of the datapath's (`DROP_REASONS`)
+    or, of packets that came up, one of those of `UpcallStats.drops`."""
 
     sent: tuple[Sent, ...]
     upcalls: int
@@ -53,7 +55,7 @@ def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1, *, m
 
     ConfigError: the datapath is not a simulated one, or the frame is not of 14..65549 bytes; NotFoundError: there is no
     such port."""
-    drops, before = datapath.ports.stats(in_port).drops, datapath.upcall_stats
+    drops, before = _drops(datapath, in_port), datapath.upcall_stats
     datapath.sent()
     datapath.start_upcalls()
     datapath.receive(bytes(packet), in_port)
@@ -68,9 +70,10 @@ def send(datapath: Datapath, packet: SupportsBytes, in_port: int | str = 1, *, m
         after.installed - before.installed,
         after.failed - before.failed,
         failure,
-        {
-            reason: more
-            for reason, count in datapath.ports.stats(in_port).drops.items()
-            if (more := count - drops.get(reason, 0))
-        },
+        dict(_drops(datapath, in_port) - drops),
     )
+
+
+def _drops(datapath: Datapath, in_port: int | str) -> Counter[str]:
+    """Packets of a port that were dropped so far, and packets that came up, by the reason."""
+    return Counter(datapath.ports.stats(in_port).drops) + Counter(datapath.upcall_stats.drops)

@@ -147,7 +147,7 @@ def test_rules_alone_are_tested_alike_each_time(dp: Datapath) -> None:
     assert send(dp, WEB).ports == [3]
     for _ in range(2):
         outcome = send(dp, udp())
-        assert (outcome.upcalls, outcome.sent, outcome.drops) == (1, (), {}), "a packet that the rules do not know"
+        assert (outcome.upcalls, outcome.sent, outcome.drops) == (1, (), {"unanswered": 1}), "no rule knows it"
 
 
 def test_what_nobody_reads_is_counted(dp: Datapath) -> None:
@@ -200,6 +200,24 @@ def test_execute_and_strict(dp: Datapath) -> None:
     dp.receive(udp())
     with pytest.raises(UnexpectedUpcallError):
         dp.run(strict=True)
+
+
+@pytest.mark.parametrize("reason", ["answer", "unanswered", "failed", "rate", "released"])
+def test_what_becomes_of_a_packet_that_came_up_is_in_the_outcome(dp: Datapath, reason: str) -> None:
+    @dp.on_miss
+    def answer(miss: Miss) -> tuple[Match, Drop] | None:
+        if reason == "answer":
+            miss.drop()
+        if reason == "failed":
+            raise RuntimeError("as asked")
+        return (Match(), Drop()) if reason == "released" else None
+
+    if reason == "rate":
+        dp.limit_new_flows(1, burst=1, by=("ipv4_src",))
+        assert send(dp, udp()).drops == {"unanswered": 1}
+    outcome = send(dp, udp(), may_fail=True)
+    assert (outcome.ports, outcome.upcalls) == ([], 0 if reason == "rate" else 1)
+    assert outcome.drops == {"explicit" if reason == "released" else reason: 1}
 
 
 def test_time_is_what_the_test_says(dp: Datapath) -> None:
