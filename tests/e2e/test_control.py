@@ -433,6 +433,43 @@ def test_async_misses_are_taken_until_a_task_stops_them(dp: Datapath, hosts: tup
     assert len(dp.flows) == len(ports)
 
 
+def test_what_a_handler_awaits_may_be_cancelled_and_the_loop_goes_on(
+    dp: Datapath, hosts: tuple[Host, Host, Host]
+) -> None:
+    """It costs the handler's packet, as whatever it raises does; the loop ends when its own task is cancelled."""
+    dp.flows.flush()
+    asked: list[int] = []
+
+    async def answer(miss: Miss) -> None:
+        asked.append(len(asked))
+        if len(asked) <= 2:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        if len(asked) == 5:
+            await asyncio.sleep(100)
+        miss.send(Output(2))
+
+    async def main() -> None:
+        dp.start_upcalls()
+        serving = asyncio.create_task(dp.serve(answer))
+        await asyncio.to_thread(hosts[0].send_many, [frame(60, number) for number in range(5)])
+        while len(asked) < 5:
+            assert not serving.done()
+            await asyncio.sleep(0.01)
+        assert dp.upcall_stats.failed == 2
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    with hosts[1].capturing(is_test) as received:
+        asyncio.run(asyncio.wait_for(main(), 10 * patience()))
+        received.wait_for(2)
+    assert received == [frame(60, number) for number in (2, 3)]
+    assert dp.upcall_stats.drops == {"failed": 2, "unanswered": 1}
+    assert isinstance(dp.last_failure, asyncio.CancelledError)
+
+
 def test_task_that_is_cancelled_leaves_the_datapath_in_order(dp: Datapath, hosts: tuple[Host, Host, Host]) -> None:
     """In the middle of a batch: what the handler did not answer is dropped, and the next loop goes on."""
     dp.flows.flush()

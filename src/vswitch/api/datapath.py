@@ -506,7 +506,8 @@ class Datapath:
         workers: Workers | int | None = None,
     ) -> None:
         """As `run`, on the running event loop; `handler` (default: that of `on_miss`) may be a coroutine function.
-        Packets that come while one is being looked at wait in the ring, in order. `workers`: let so many tasks look at
+        Packets that come while one is being looked at wait in the ring, in order. What a handler raises costs its
+        packet, also CancelledError, if it is not this task that is cancelled. `workers`: let so many tasks look at
         packets beside each other, as with `run`; `handler` then answers what a policy does not."""
         await self._loop.serve(handler, strict, workers)
 

@@ -231,12 +231,19 @@ class Loop:
                 await self._serve_workers(upcalls, handler or self.handler, workers, strict)
                 return
             answerer = self._answerer(handler)
+            task = asyncio.current_task()
+            assert task is not None
+            cancels = task.cancelling()
             while self._goes_on(upcalls) and await self._async_wait(upcalls):
                 for miss in upcalls.misses():
                     if strict:
                         _refuse(miss)
                     try:
                         await answer_by(answerer, miss)
+                    except asyncio.CancelledError as problem:
+                        if task.cancelling() > cancels:
+                            raise  # else what the handler has awaited was cancelled, and not this loop
+                        upcalls.failed(miss, problem)
                     except Exception as problem:  # noqa: BLE001 - its packet is lost and said so; the others go on
                         upcalls.failed(miss, problem)
 

@@ -319,7 +319,7 @@ class Upcalls:
         miss.flow = 0
         return False
 
-    def failed(self, miss: Miss, problem: Exception) -> None:
+    def failed(self, miss: Miss, problem: BaseException) -> None:
         """The program could not answer: the packet is dropped, counted and reported."""
         if not (miss._size or miss.answered):  # its handler closed the datapath before it failed
             self._tally.drop(Drop.UNANSWERED, -1)
