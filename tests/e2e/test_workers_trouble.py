@@ -158,6 +158,32 @@ def test_a_task_that_is_past_its_limit_is_cancelled(dp: Datapath, pair: tuple[Ho
     assert (dp.upcall_stats.handled, dp.upcall_stats.failed) == (2, 1)
 
 
+@each_kind
+def test_what_waits_behind_a_packet_that_another_rule_has_released_is_not_late_with_its_handler(
+    dp: Datapath, pair: tuple[Host, Host], kind: str
+) -> None:
+    """It is asked about in its turn, as when that handler is through in time."""
+
+    def answer(miss: Miss) -> Answer:
+        return (Match(in_port=1, udp_src=(miss.key.udp_src & 7, 7)), Output(2))
+
+    blocks = {1000: lambda: True, 1008: lambda: dp.upcall_stats.waiting < 4}
+    hands = Hands(answer, blocks=lambda miss: miss.key.udp_src in blocks and blocks[miss.key.udp_src]())
+    workers = Workers(3, limit_s=0.5, similar=("udp_src/0xfff8",))  # flows 0 to 7 are one, and 8 to 15
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, workers, kind):
+        for flow, number in ((0, 0), (1, 0), (1, 1), (8, 0)):
+            send(pair[0], flow, number)
+        wait_until(lambda: dp.upcall_stats.released == 2, "the rule of flow 8 takes flow 0")
+        assert hands.at == [(0, 0)]
+        captured.wait_for(4)
+        wait_until(lambda: settled(dp), "all are done with")
+    assert numbers_by_flow(captured) == {0: [0], 8: [0], 1: [0, 1]}
+    assert hands.asked == [(0, 0), (8, 0), (1, 0)]
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.joined, stats.failed, stats.drops) == (3, 1, 1, {})
+    assert owed(dp, 1) == 0
+
+
 def test_when_all_threads_and_those_in_their_place_are_stuck_packets_expire(
     dp: Datapath, pair: tuple[Host, Host]
 ) -> None:

@@ -97,11 +97,15 @@ class Pool:
         else:
             self._upcalls.install([])  # gates stay closed only as long as they are told that somebody is there
         for flow, reason in self._queue.overdue(self._now_ns()):
-            if reason is Drop.LATE:
-                job = self._jobs.pop(flow)
-                self._runner.give_up(job)
-                self._upcalls.report(TimeoutError("the handler takes longer than its limit, and is given up"), job.miss)
-            self._upcalls.discard(self._queue.give_up(flow), reason)
+            late = self._jobs.pop(flow) if reason is Drop.LATE else None
+            if late is not None:
+                problem = TimeoutError("the handler takes longer than its limit, and is given up")
+                self._runner.give_up(late)
+                self._upcalls.report(problem, late.miss)
+            if late is not None and late.miss.covered:  # its packet was released meanwhile, by the rule of another
+                self._queue.go_on(flow, self._now_ns())
+            else:
+                self._upcalls.discard(self._queue.give_up(flow), reason)
 
     def _fail(self, job: Job, asked: Miss | None) -> None:
         assert job.problem is not None
