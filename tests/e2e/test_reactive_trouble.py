@@ -199,7 +199,36 @@ def test_a_packet_sent_up_on_purpose_is_not_sent_to_the_same_rule_again(dp: Data
         finish(dp, lambda miss: Rule(Match(udp_src=miss.key.udp_src), (Output(2),), miss.key.udp_src - 1001))
         captured.wait_for(2)
     assert numbers_by_flow(captured) == {2: [0, 1]}
-    assert (dp.upcall_stats.handled, dp.upcall_stats.installed, dp.upcall_stats.failed) == (4, 1, 2)
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.joined, stats.installed, stats.failed) == (3, 1, 1, 2)
+
+
+def test_packets_sent_up_on_purpose_follow_the_rule_that_answered_one_of_them(
+    dp: Datapath, pair: tuple[Host, Host]
+) -> None:
+    """Also in the batch of that one, before the rule is there. Those with other user data are asked about."""
+    asked: list[tuple[bytes, int, int]] = []
+    dp.flows.add(Match(in_port=1), (Userspace(b"tell"), Userspace(b"ask")))
+
+    @dp.on_miss
+    def answer(miss: Miss) -> Rule | None:
+        ((flow, (number,)),) = numbers_by_flow([miss.packet]).items()
+        asked.append((miss.userdata, flow, number))
+        if miss.userdata == b"ask":
+            return Rule(Match(in_port=1, udp_src=miss.key.udp_src), (Output(2),), 5)
+        miss.drop()
+        return None
+
+    dp.start_upcalls()
+    pair[0].send_many([udp_frame(1, number) for number in range(3)] + [udp_frame(2, 0)])
+    with pair[1].capturing(is_udp) as captured, running(dp):
+        captured.wait_for(4)
+        pair[0].send_many([udp_frame(1, 3)])
+        captured.wait_for(5)
+    assert numbers_by_flow(captured) == {1: [0, 1, 2, 3], 2: [0]}
+    assert sorted(asked) == [(b"ask", 1, 0), (b"ask", 2, 0), *((b"tell", 1, n) for n in range(3)), (b"tell", 2, 0)]
+    stats = dp.upcall_stats
+    assert (stats.joined, stats.installed, stats.failed, stats.drops) == (2, 2, 0, {"answer": 4})
 
 
 @pytest.mark.parametrize("installed", [False, True])

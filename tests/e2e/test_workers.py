@@ -347,9 +347,60 @@ def test_a_packet_sent_up_on_purpose_may_be_answered_by_a_rule(
         pair[0].send_many(udp_frame(flow, 5) for flow in range(3))
         captured.wait_for(18)
     assert numbers_by_flow(captured) == {flow: list(range(6)) for flow in range(3)}
-    assert sorted(hands.asked) == [(flow, number) for flow in range(3) for number in range(5)]
-    assert (dp.upcall_stats.installed, dp.upcall_stats.failed) == (3, 0)
+    assert sorted(hands.asked) == [(flow, 0) for flow in range(3)]
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.joined, stats.installed, stats.failed) == (3, 12, 3, 0)
     assert owed(dp, 1) == 0
+
+
+@each_kind
+def test_a_flow_that_is_sent_up_on_purpose_keeps_its_order(dp: Datapath, pair: tuple[Host, Host], kind: str) -> None:
+    """Packets of it wait, lie in the ring, and come to the gate of the rule that one of them is answered with."""
+    dp.policy(lambda packet: Userspace() if packet.in_port == 1 else output(1))
+    hands = Hands(
+        lambda miss: Rule(Match(in_port=1, udp_src=miss.key.udp_src), (Output(2),), 5),
+        pause_s=lambda miss: 0.05 + 0.01 * (miss.key.udp_src % 8),
+    )
+    trust_gates(dp)
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, roomy(8), kind), Stream(pair[0], 8) as stream:
+        wait_until(lambda: dp.upcall_stats.installed == 9, "the rules are installed")
+        stream.finish(50)
+        wait_until(lambda: settled(dp), "all are done with")
+        captured.wait_for(8 * len(stream.sent[0]), 20)
+    assert numbers_by_flow(captured) == stream.sent
+    assert sorted(hands.asked) == [(flow, 0) for flow in range(8)]
+    assert dp.upcall_stats.drops == {}
+    assert owed(dp, 1) == 0
+
+
+@each_kind
+def test_each_packet_sent_up_on_purpose_is_seen_by_who_asked_for_it(
+    dp: Datapath, pair: tuple[Host, Host], kind: str
+) -> None:
+    """A tracker beside a handler that answers the same packets by rules: neither its copies, with other user data, nor
+    those that its own rule of higher priority goes on sending up are released by these."""
+    seen: list[tuple[int, int]] = []
+    dp.flows.add(Match(in_port=1), (Userspace(b"copy"), Userspace(b"ask")), priority=1)
+    dp.flows.add(Match(in_port=1, udp_src=1001), (Output(2), Userspace(b"ask")), priority=9)
+
+    def answer(miss: Miss) -> Rule | None:
+        if miss.userdata == b"ask" and miss.key.udp_src != 1001:
+            return Rule(Match(in_port=1, udp_src=(miss.key.udp_src & ~3, 0xFFFC)), (Output(2),), 5)
+        ((flow, (number,)),) = numbers_by_flow([miss.packet]).items()
+        seen.append((flow, number))
+        return None
+
+    hands = Hands(answer, blocks=lambda _: True)
+    with pair[1].capturing(is_udp) as captured, at_work(dp, hands, 8, kind):
+        pair[0].send_many(udp_frame(flow, number) for number in range(3) for flow in range(2))
+        wait_until(lambda: dp.upcall_stats.waiting == 9, "all wait")
+        hands.open()
+        captured.wait_for(6)
+        wait_until(lambda: settled(dp), "all are seen")
+    assert numbers_by_flow(captured) == {0: [0, 1, 2], 1: [0, 1, 2]}
+    assert sorted(seen) == [(flow, number) for flow in range(2) for number in range(3)]
+    stats = dp.upcall_stats
+    assert (stats.handled, stats.joined, stats.failed, stats.drops) == (7, 2, 0, {"unanswered": 6})
 
 
 def test_a_handler_in_a_thread_uses_the_datapath_by_calls(dp: Datapath, pair: tuple[Host, Host]) -> None:

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from tests.reactive import FIVE_TUPLE, numbers_by_flow, udp_frame
-from vswitch import Datapath, Match, Miss, Output, Workers
+from vswitch import Datapath, Match, Miss, Output, Rule, UpcallReason, Userspace, Workers
 from vswitch.datapath.ebpf.layout import PORT_RING
 from vswitch.upcalls.batches import BATCH_NS
 from vswitch.upcalls.miss import Answer, apply_answer
@@ -73,28 +73,41 @@ class World:
             self.dp.limit_new_flows(20, burst=10, by=self.chance.choice([("in_port",), ("eth_type",)]))
         self.runner = Seeded(self.workers.count)
         self.upcalls = self.dp.start_upcalls()
+        self.discard = self.upcalls.discard
+        self.upcalls.discard = self.check_late  # type: ignore[method-assign]
         self.small_batches = self.chance.random() < 0.5
         self.pool = Pool(self.upcalls, self.workers, self.runner, self.dp._tally, self.dp._backend.now_ns)
+        if self.chance.random() < 0.5:  # packets of one port are taken up on purpose, and of one a tracker has copies
+            self.dp.flows.add(Match(in_port=2), (Userspace(b"copy"), Userspace(b"ask")))
+            self.dp.flows.add(Match(in_port=3), Userspace())
         self.numbers: Counter[int] = Counter()
-        self.asked: Counter[tuple[int, int]] = Counter()
+        self.asked: Counter[tuple[int, int, bytes]] = Counter()
+        self.copies = 0
         self.sent: list[bytes] = []
         self.received = 0
 
     def arrives(self) -> None:
         for _ in range(self.chance.randrange(1, 12)):
             flow = self.chance.randrange(FLOWS)
-            self.dp.receive(udp_frame(flow, self.numbers[flow]), 1 + flow % PORTS)
+            port = 1 + flow % PORTS
+            before = self.dp.ports.stats(port).upcalls
+            self.dp.receive(udp_frame(flow, self.numbers[flow]), port)
             self.numbers[flow] += 1
             self.received += 1
+            self.copies += self.dp.ports.stats(port).upcalls == before + 2
 
     def answer(self, miss: Miss) -> Answer:
         ((flow, (number,)),) = numbers_by_flow([miss.packet]).items()
-        self.asked[flow, number] += 1
+        self.asked[flow, number, miss.userdata] += 1
         what = self.chance.choice(["rule", "rule", "rule", "wide", "send", "drop", "nothing", "refused", "raise"])
+        if miss.userdata == b"copy":
+            return None
+        priority = 5 if miss.reason is UpcallReason.ACTION else 0
         if what == "rule":
-            return Match.exact(miss.key, *FIVE_TUPLE), Output(1 + miss.port % PORTS)
+            return Rule(Match.exact(miss.key, *FIVE_TUPLE), (Output(1 + miss.port % PORTS),), priority)
         if what == "wide":
-            return Match(in_port=miss.port, udp_src=(miss.key.udp_src & ~3, 0xFFFC)), Output(1 + miss.port % PORTS)
+            match = Match(in_port=miss.port, udp_src=(miss.key.udp_src & ~3, 0xFFFC))
+            return Rule(match, (Output(1 + miss.port % PORTS),), priority)
         if what == "refused":
             return Match(udp_dst=1), Output(1)
         if what == "raise":
@@ -120,8 +133,12 @@ class World:
                 self.runner.running.remove(job)
             self.runner.done.append(job)
 
+    def check_late(self, taken: list[Miss], reason: Drop) -> None:
+        assert reason is not Drop.LATE or taken[0] is self.runner.given_up[-1].miss, "else none of them is late"
+        self.discard(taken, reason)
+
     def rule_goes(self) -> None:
-        rules = [megaflow.rule for megaflow in self.dp.flows]
+        rules = [megaflow.rule for megaflow in self.dp.flows if not isinstance(megaflow.actions[-1], Userspace)]
         if rules:
             self.dp.flows.delete(self.chance.choice(rules))
 
@@ -167,7 +184,7 @@ class World:
         for port in range(1, PORTS + 1):
             kernel.update(self.dp.ports.stats(port).drops)
         assert set(kernel) <= {"reinjected_miss", "upcall_rate"}
-        assert len(self.sent) + stats.dropped + kernel.total() == self.received
+        assert len(self.sent) + stats.dropped + kernel.total() == self.received + self.copies
         for flow, numbers in numbers_by_flow(self.sent).items():
             assert numbers == sorted(set(numbers)), f"flow {flow} in order, and no packet twice"
         shares = self.dp._backend.shares

@@ -35,6 +35,10 @@ def miss(port: int, flow: int, *, length: int = 60, userdata: bytes | None = Non
     )  # fmt: skip
 
 
+def always(_miss: Miss) -> bool:
+    return True
+
+
 def served(queue: Queue, turns: int, took_ns: Callable[[int], int] = lambda _port: SECOND) -> Counter[int]:
     """How many packets of each port one worker after another looks at, if each takes so long."""
     counted: Counter[int] = Counter()
@@ -184,7 +188,7 @@ def test_a_rule_releases_what_it_takes_wherever_it_waits() -> None:
         queue.arrive(each, 0)
     at = queue.next(0)
     assert at is not None
-    released = queue.release(Match(in_port=1))
+    released = queue.release(Match(in_port=1), always)
     assert [each for each, _ in released] == packets[::2], "in the order of arrival"
     assert [asked for _, asked in released] == [True, False, False, False, False, False]
     assert queue.finish(at, 1) is None
@@ -192,16 +196,22 @@ def test_a_rule_releases_what_it_takes_wherever_it_waits() -> None:
     assert len(queue) == 6
     late = miss(1, 9)
     queue.arrive(late, 0)
-    assert [each for each, _ in queue.release(Match(in_port=1))] == [late]
+    assert [each for each, _ in queue.release(Match(in_port=1), always)] == [late]
 
 
-def test_packets_sent_up_on_purpose_are_not_released_by_rules() -> None:
+def test_packets_that_are_not_to_go_through_a_rule_go_on_waiting() -> None:
+    """Of one sent up on purpose with user data, those with other data are another flow."""
     queue = Queue(Workers())
-    for data in (b"a", b"b"):
-        queue.arrive(miss(1, 1, userdata=data), 0)
-    assert queue.release(Match(in_port=1)) == []
-    assert queue.next(0) is not queue.next(0), "they are two flows"
-    assert queue.busy == 2
+    packets = [miss(1, 1, userdata=data) for data in (b"a", b"b", b"a")]
+    for each in packets:
+        queue.arrive(each, 0)
+    assert queue.release(Match(in_port=1), lambda _: False) == []
+    flows = [queue.next(0), queue.next(0)]
+    assert flows[0] is not flows[1]
+    assert (queue.busy, queue.next(0)) == (2, None)
+    released = queue.release(Match(in_port=1), lambda each: each.userdata == b"a")
+    assert released == [(packets[0], True), (packets[2], False)]
+    assert len(queue) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,7 +243,7 @@ def test_lists_do_not_grow_while_the_oldest_packet_waits() -> None:
         queue.finish(at, 1)
         queue.go_on(at, 1)
         queue.arrive(miss(2, flow), 0)
-        queue.release(Match(in_port=2))
+        queue.release(Match(in_port=2), always)
     assert max(len(queue._asked), len(queue._waiting)) < 200
     assert all(len(port.queue) < 200 for port in queue._ports.values())
 

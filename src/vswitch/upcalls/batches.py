@@ -23,7 +23,7 @@ from vswitch.base.errors import ExistsError, OverlapError, TableFullError
 from vswitch.datapath.backend import Backend, Look
 from vswitch.datapath.ebpf.layout import PORT_RING, UpcallOffset
 from vswitch.fields import SLOTS
-from vswitch.model.actions import Action, Userspace, walk
+from vswitch.model.actions import Action
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
 from vswitch.model.upcall import UpcallReason
@@ -32,7 +32,7 @@ from vswitch.upcalls.lanes import Lanes
 from vswitch.upcalls.miss import Answer, Miss, apply_answer
 from vswitch.upcalls.rates import NewFlowLimits
 from vswitch.upcalls.stats import Drop, Tally
-from vswitch.upcalls.waiting import Gates, Recent
+from vswitch.upcalls.waiting import Gates, Recent, goes_through
 
 __all__ = ["Upcalls"]
 
@@ -192,14 +192,14 @@ class Upcalls:
                 self._alive[0] = monotonic_ns()
                 yield miss
                 if miss.rule is not None:
-                    self._recent.add(miss.rule.match)
+                    self._recent.add(miss, miss.rule)
                     miss.answered_ns = self._now_ns()
         finally:
             self._finish()
 
     def handle(self, handler: Callable[[Miss], Answer]) -> int:
         """Let `handler` answer one batch; the number of packets that were in it."""
-        # hot: as `misses`, without its generator and with `_is_covered` written out
+        # hot: as `misses`, without its generator and with `_is_covered` written out where it is easy
         records = self._records
         if not records:
             self._take_batch()
@@ -209,7 +209,8 @@ class Upcalls:
             while records:
                 miss = Miss(view, records.popleft())
                 handled.append(miss)
-                if (miss.flow and self._waits(miss)) or (miss.reason is UpcallReason.MISS and recent.takes(miss._key)):
+                plain = not miss.flow and miss.reason is UpcallReason.MISS
+                if recent.takes(miss._key) if plain else self._is_covered(miss):
                     miss.covered = True
                     joined += 1
                     continue
@@ -218,7 +219,7 @@ class Upcalls:
                     continue
                 self.answer(miss, handler)
                 if miss.rule is not None:
-                    recent.add(miss.rule.match)
+                    recent.add(miss, miss.rule)
         finally:
             self._tally.joined(joined)
             self._tally.handled(len(handled) - joined - limited)
@@ -251,16 +252,28 @@ class Upcalls:
         self._tally.handled(1)
         self.answer(miss, handler)
         if miss.rule is not None:
-            self._recent.add(miss.rule.match)
+            self._recent.add(miss, miss.rule)
 
-    def install(self, answered: list[Miss]) -> list[Rule]:
-        """Of packets that were taken over: install what was answered. The rules that stand."""
+    def install(self, answered: list[Miss]) -> list[tuple[Miss, Rule]]:
+        """Of packets that were taken over: install what was answered. The rules that stand, and to what each of them
+        was the answer."""
         self._alive[0] = monotonic_ns()
         self._install(answered)
-        rules = [miss.rule for miss in answered if miss.rule is not None]
-        for rule in rules:
-            self._recent.add(rule.match)
-        return rules
+        standing = [(miss, miss.rule) for miss in answered if miss.rule is not None]
+        for miss, rule in standing:
+            self._recent.add(miss, rule)
+        return standing
+
+    def releases(self, answered: Miss, rule: Rule, miss: Miss) -> bool:
+        """Whether a packet that was taken over goes down through a rule that takes it and stands, as the answer to
+        another: one that missed does; one that was sent up on purpose behind another that was sent up as it was."""
+        if miss.reason is UpcallReason.MISS:
+            return True
+        return (
+            answered.reason is UpcallReason.ACTION
+            and answered.userdata == miss.userdata
+            and goes_through(self._flows, miss, rule)
+        )
 
     def send_on(self, taken: list[Miss]) -> None:
         """Carry out what was answered to packets that were taken over, in this order."""
@@ -309,7 +322,9 @@ class Upcalls:
         """Whether nobody need be asked about a packet: a rule takes it that was installed since it came up."""
         if miss.flow and self._waits(miss):
             return True
-        return miss.reason is UpcallReason.MISS and self._recent.takes(miss._key)
+        if miss.reason is UpcallReason.MISS:
+            return self._recent.takes(miss._key)
+        return bool(self._recent.sent_up) and self._recent.follow(self._flows, miss)
 
     def _waits(self, miss: Miss) -> bool:
         """Whether a packet that came up behind a gate is still behind it. If its flow is there no more, it is a miss
@@ -461,9 +476,11 @@ class Upcalls:
     def _refuse(self, miss: Miss, rule: Rule, problem: Exception) -> None:
         """The rule cannot be installed. If a policy has made it, or it is only that the table is full, what becomes of
         the packet is known all the same, although others like it will come up again."""
-        if not isinstance(problem, ExistsError):
+        exists = isinstance(problem, ExistsError)
+        if not exists or miss.reason is UpcallReason.ACTION:
             self._recent.refuse(rule.match)
             self._shaken = True
+        if not exists:
             self.on_refusal(rule)
         by_policy = self.make_way is not None and miss.reason is UpcallReason.MISS
         if by_policy or isinstance(problem, TableFullError):
@@ -491,14 +508,7 @@ class Upcalls:
         """Whether the packet may go down through the rule that is there already in the place of `rule`. One that missed
         may: the rule was installed while it waited. One that a rule sent up on purpose must not get to that rule again,
         so the answer has to be what it will find; and it must not send it up once more, for ever round."""
-        if miss.reason is UpcallReason.MISS:
-            return True
-        slot = self._flows.lookup(miss._key)
-        return (
-            slot is not None
-            and self._flows.rule(slot) == rule
-            and not any(isinstance(action, Userspace) for _, action in walk(rule.actions))
-        )
+        return miss.reason is UpcallReason.MISS or goes_through(self._flows, miss, rule)
 
     def _ask_again(self, handled: list[Miss]) -> list[Miss]:
         """Put packets whose rule was refused, or taken away, since they were found to be covered, back where they came
@@ -506,13 +516,13 @@ class Upcalls:
         must not overtake them. What is left."""
         for miss in handled:
             if miss.rule is not None:
-                self._recent.stands(miss.rule.match)
+                self._recent.stands(miss, miss.rule)
         left, again = [], []
         behind: set[int] = set()
         for miss in handled:
             if miss._send is not None and miss._key in behind:
                 self._tally.handled(-1)
-            elif not miss.covered or (miss.flow and self._waits(miss)) or self._recent.takes(miss._key):
+            elif not miss.covered or self._is_covered(miss):
                 left.append(miss)
                 continue
             else:

@@ -14,6 +14,7 @@ Invariant: what is in the queue, and nothing else, is held; each held packet is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from vswitch.model.upcall import UpcallReason
 from vswitch.upcalls.batches import Upcalls
@@ -115,17 +116,17 @@ class Pool:
         else:
             self._upcalls.discard([asked, *self._queue.give_up(job.flow)], Drop.FAILED)
 
-    def _carry_out(self, answered: list[tuple[Flow, Miss | None]]) -> None:
-        settled = [asked for _, asked in answered if asked is not None]
-        for rule in self._upcalls.install(settled):
-            for miss, asked in self._queue.release(rule.match):
+    def _carry_out(self, finished: list[tuple[Flow, Miss | None]]) -> None:
+        settled = [asked for _, asked in finished if asked is not None]
+        for answered, rule in self._upcalls.install(settled):
+            for miss, asked in self._queue.release(rule.match, partial(self._upcalls.releases, answered, rule)):
                 miss.rule = miss._send = None
                 miss.covered = True
                 self._tally.joined(not asked)
                 settled.append(miss)
         settled.sort(key=lambda miss: miss.turn)
         self._upcalls.send_on(settled)
-        for flow, _ in answered:
+        for flow, _ in finished:
             self._queue.go_on(flow, self._now_ns())
 
     def _take(self, miss: Miss, look: Callable[[Miss], None] | None) -> bool:

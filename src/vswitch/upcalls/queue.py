@@ -2,7 +2,8 @@
 
 Packets that are alike in the fields that the program names are one *flow*. Its first packet is the one that a worker
 is asked about; the others wait behind it. When a rule is installed, all packets that it takes are released, of
-whatever flow. Those of a flow that it does not take, or that wait behind an answer which held for one packet alone,
+whatever flow: those that missed, and those that userspace actions sent up with the same user data as the packet that it
+is the answer to. Those of a flow that it does not take, or that wait behind an answer which held for one packet alone,
 are asked about in turn: the next when the one before is done with. So no two workers are at packets of one flow.
 
 Workers are shared by ports: the next one goes to the port that, by its weight, has had least of their time, that of
@@ -16,7 +17,7 @@ a worker or at one; what waits never passes the bounds.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError
@@ -203,9 +204,8 @@ class Queue:
         port.packets += 1
         self._bytes += miss._size
         self._of[miss.turn] = flow
-        if miss.reason is UpcallReason.MISS:
-            for mask, index in self._indices.items():
-                index.setdefault(miss._key & mask, {})[miss.turn] = miss
+        for mask, index in self._indices.items():
+            index.setdefault(miss._key & mask, {})[miss.turn] = miss
         return None
 
     def knows(self, miss: Miss) -> bool:
@@ -315,15 +315,15 @@ class Queue:
 
     # ---- out
 
-    def release(self, match: Match) -> list[tuple[Miss, bool]]:
-        """A rule with this match stands: all packets that missed and that it takes are given back, each with whether a
-        worker is at it."""
+    def release(self, match: Match, goes: Callable[[Miss], bool]) -> list[tuple[Miss, bool]]:
+        """A rule with this match stands: all packets that it takes, and of which `goes` says that they are to go
+        through it, are given back, each with whether a worker is at it."""
         index = self._indices.get(match.mask)
         if index is None:
             index = self._index(match.mask)
         else:
             self._indices.move_to_end(match.mask)
-        found = list(index.get(match.value, {}).values())
+        found = [miss for miss in index.get(match.value, {}).values() if goes(miss)]
         released = []
         for miss in found:
             flow = self._of[miss.turn]
@@ -336,8 +336,7 @@ class Queue:
         index: dict[int, dict[int, Miss]] = {}
         for turn, flow in self._of.items():
             miss = flow.packets[turn]
-            if miss.reason is UpcallReason.MISS:
-                index.setdefault(miss._key & mask, {})[turn] = miss
+            index.setdefault(miss._key & mask, {})[turn] = miss
         self._indices[mask] = index
         if len(self._indices) > _INDEXED_MASKS:
             self._indices.popitem(last=False)
@@ -358,13 +357,12 @@ class Queue:
         flow.bytes -= miss._size
         self._ports[miss.port].packets -= 1
         self._bytes -= miss._size
-        if miss.reason is UpcallReason.MISS:
-            for mask, index in self._indices.items():
-                value = miss._key & mask
-                found = index[value]
-                del found[miss.turn]
-                if not found:
-                    del index[value]
+        for mask, index in self._indices.items():
+            value = miss._key & mask
+            found = index[value]
+            del found[miss.turn]
+            if not found:
+                del index[value]
         return miss
 
     def _forget(self, flow: Flow) -> None:

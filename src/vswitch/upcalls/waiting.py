@@ -1,7 +1,8 @@
 """What is known of packets that wait in the ring: which new rules take them, and behind which gates they are.
 
-`Recent` has the rules that were installed so lately that packets which missed before may still be in the ring: nobody
-needs to be asked about these. `Gates` has the megaflows whose packets still come up, behind those that came first.
+`Recent` has the rules that were installed so lately that packets which came up before may still be in the ring: nobody
+needs to be asked about these, if they missed, or if a rule was the answer to another that was sent up as they were
+(`goes_through`). `Gates` has the megaflows whose packets still come up, behind those that came first.
 
 Both look at the ring from its end at the time of a change: once it has been read up to there, no packet can be in it
 that has not seen the change. A megaflow's gate is known by its slot, and slots are used again; so a record is believed
@@ -13,27 +14,45 @@ Invariant: of the records that the kernel counted at a gate, each is counted her
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from vswitch.datapath.backend import FlowStore, Ring
 from vswitch.fields import FIELDS, SLOTS
+from vswitch.model.actions import Userspace, walk
 from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule
+from vswitch.model.upcall import UpcallReason
+from vswitch.upcalls.miss import Miss
 
-__all__ = ["Gates", "Recent"]
+__all__ = ["Gates", "Recent", "goes_through"]
 
 _PORT_BITS = FIELDS["in_port"].mask
 _PORT_SHIFT = 8 * SLOTS["in_port"].offset
 _PORT_MASK = _PORT_BITS >> _PORT_SHIFT
 
 
+def goes_through(flows: FlowStore, miss: Miss, rule: Rule) -> bool:
+    """Whether a packet that a userspace action sent up goes through this rule, which stands or is about to, if it is
+    sent down: not to the rule that has sent it up, nor to one that would send it up as that did, for ever round."""
+    slot = flows.lookup(miss._key)
+    found = None if slot is None else flows.rule(slot)
+    stands = found is not None and (found.match, found.priority) == (rule.match, rule.priority)
+    if found is not None and not (found.actions == rule.actions if stands else found.priority < rule.priority):
+        return False
+    userdata = miss.userdata
+    return not any(isinstance(each, Userspace) and each.userdata == userdata for _, each in walk(rule.actions))
+
+
 class Recent:
     """Rules installed so lately that packets which they take may still be in the ring. Two generations: what was
-    installed before the ring's end then has been read is forgotten."""
+    installed before the ring's end then has been read is forgotten.
+
+    `sent_up`: those of them that answered packets which userspace actions had sent up, by the user data of these."""
 
     def __init__(self) -> None:
-        self.new: dict[int, set[int]] = {}
-        self.old: dict[int, set[int]] = {}
+        self.new: dict[int, dict[int, Rule]] = {}
+        self.old: dict[int, dict[int, Rule]] = {}
+        self.sent_up: dict[bytes, Recent] = {}
         self._refused: set[Match] = set()
         self._forget_at = 0
 
@@ -48,25 +67,46 @@ class Recent:
                 return True
         return False
 
-    def add(self, match: Match) -> None:
-        """A rule with this match is about to be installed."""
-        # hot: once per upcall
-        if self._refused and match in self._refused:
-            return
-        values = self.new.get(match.mask)
-        if values is None:
-            values = self.new[match.mask] = set()
-        values.add(match.value)
+    def follow(self, flows: FlowStore, miss: Miss) -> bool:
+        """Whether a packet that a userspace action sent up is to follow another that was sent up as it was, through the
+        rule that was the answer to that."""
+        recent = self.sent_up.get(miss.userdata)
+        return recent is not None and any(goes_through(flows, miss, rule) for rule in recent._taking(miss._key))
 
-    def forget(self, matches: Iterable[Match]) -> None:
+    def _taking(self, key: int) -> Iterator[Rule]:
+        for generation in (self.new, self.old):
+            for mask, rules in generation.items():
+                if key & mask in rules:
+                    yield rules[key & mask]
+
+    def add(self, miss: Miss, rule: Rule) -> None:
+        """This rule, with which a packet was answered, is about to be installed."""
+        # hot: once per upcall
+        if self._refused and rule.match in self._refused:
+            return
+        self._add(rule)
+        if miss.reason is UpcallReason.ACTION:
+            self.sent_up.setdefault(miss.userdata, Recent())._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        # hot: once per upcall
+        match = rule.match
+        rules = self.new.get(match.mask)
+        if rules is None:
+            rules = self.new[match.mask] = {}
+        rules[match.value] = rule
+
+    def forget(self, matches: Collection[Match]) -> None:
         """Rules with these matches are there no more."""
         for generation in (self.new, self.old):
             for match in matches if generation else ():
-                values = generation.get(match.mask)
-                if values is not None:
-                    values.discard(match.value)
-                    if not values:
+                rules = generation.get(match.mask)
+                if rules is not None:
+                    rules.pop(match.value, None)
+                    if not rules:
                         del generation[match.mask]
+        for recent in self.sent_up.values():
+            recent.forget(matches)
 
     def refuse(self, match: Match) -> None:
         """A rule with this match could not be installed. Those that were to follow it are asked about again, and each
@@ -74,10 +114,10 @@ class Recent:
         self.forget([match])
         self._refused.add(match)
 
-    def stands(self, match: Match) -> None:
-        """A rule with this match is there, whatever became of others."""
-        self._refused.discard(match)
-        self.add(match)
+    def stands(self, miss: Miss, rule: Rule) -> None:
+        """This rule, with which a packet was answered, is there, whatever became of others."""
+        self._refused.discard(rule.match)
+        self.add(miss, rule)
 
     def age(self, position: int, end: int) -> None:
         """The ring has been read up to `position`, where all is done with, and ends at `end`."""
@@ -85,10 +125,14 @@ class Recent:
         if position >= self._forget_at:
             self.old, self.new = self.new, {}
             self._forget_at = end
+        if self.sent_up:
+            for recent in self.sent_up.values():
+                recent.age(position, end)
+            self.sent_up = {data: recent for data, recent in self.sent_up.items() if recent.new or recent.old}
 
     def clear(self) -> None:
         """No rule is there any more."""
-        self.new, self.old = {}, {}
+        self.new, self.old, self.sent_up = {}, {}, {}
 
 
 class Gates:
