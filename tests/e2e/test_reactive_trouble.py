@@ -228,7 +228,7 @@ def test_packets_sent_up_on_purpose_follow_the_rule_that_answered_one_of_them(
     assert numbers_by_flow(captured) == {1: [0, 1, 2, 3], 2: [0]}
     assert sorted(asked) == [(b"ask", 1, 0), (b"ask", 2, 0), *((b"tell", 1, n) for n in range(3)), (b"tell", 2, 0)]
     stats = dp.upcall_stats
-    assert (stats.joined, stats.installed, stats.failed, stats.drops) == (2, 2, 0, {"answer": 4})
+    assert (stats.handled, stats.installed, stats.failed, stats.drops) == (6, 2, 0, {"answer": 4})
 
 
 @pytest.mark.parametrize("installed", [False, True])
