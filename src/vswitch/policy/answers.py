@@ -66,8 +66,8 @@ def _is_unanswered(packet: Packet) -> bool:
 
 
 def echo_reply(packet: Packet) -> Reply | Drop:
-    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group, or of a fragment. ConfigError:
-    the packet is no echo request."""
+    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group, or the packet is a fragment.
+    ConfigError: it is no echo request."""
     if packet.ip_frag.present and packet.ip_frag != 0:
         return drop
     is_v4 = packet.icmpv4_type == _ECHO
