@@ -15,10 +15,13 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from vswitch import Datapath, Decision, Packet, PortChange, PortEvent, Table, output
+from vswitch import Datapath, Decision, Packet, PortChange, PortEvent, Table, drop, output
 
 IDLE_S = 30.0
 """A pair of addresses that is silent for so long is asked about again."""
+
+GROUP = 1 << 40
+"""Of a MAC address: it is that of a group (IEEE 802)."""
 
 MAX_ADDRESSES = 65536
 """Addresses remembered: more are made up by somebody."""
@@ -40,6 +43,8 @@ def learn_and_switch(dp: Datapath) -> None:
 
     @dp.policy
     def decide(packet: Packet) -> Decision:
+        if packet.eth_src & GROUP:
+            return Decision(drop)  # nobody sends from such an address
         learn(int(packet.eth_src), int(packet.in_port))
         port = place_of.get(packet.eth_dst)
         if port is None:

@@ -23,6 +23,9 @@ IDLE_S = 30.0
 FRESH_S = 60.0
 """After so long a busy pair asks again too, so a host that moved without a word is found again."""
 
+GROUP = 1 << 40
+"""Of a MAC address: it is that of a group (IEEE 802)."""
+
 MAX_ADDRESSES = 65536
 """Addresses remembered: more are made up by somebody."""
 
@@ -42,8 +45,10 @@ def learn_and_switch(dp: Datapath) -> None:
     @dp.on_miss
     def answer(miss: Miss) -> Rule | None:
         key = miss.key
+        if key.eth_src & GROUP:
+            return None  # nobody sends from such an address
         learn(key.eth_src, miss.port)
-        port = port_of.get(key.eth_dst)  # never known for a broadcast: nobody sends from that address
+        port = port_of.get(key.eth_dst)
         if port is None:
             miss.send(Output(other.number) for other in dp.ports if other.number != miss.port)
             return None

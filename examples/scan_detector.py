@@ -32,6 +32,9 @@ BAN_S = 10.0
 IDLE_S = 30.0
 """A connection that is silent for so long is asked about again."""
 
+GROUP = 1 << 40
+"""Of a MAC address: it is that of a group (IEEE 802)."""
+
 MAX_SOURCES = 65536
 """Counted at a time; of more the one that was silent for longest is forgotten."""
 
@@ -39,7 +42,8 @@ MAX_SOURCES = 65536
 def main(name: str, devices: Iterable[str]) -> None:
     """Make a datapath and guard until Ctrl-C."""
     with Datapath.create(name, ports=devices, local=False) as dp, suppress(KeyboardInterrupt):
-        dp.policy(in_sequence(guard(dp.time), star()))
+        others = tuple(port.number for port in dp.ports if port.number != 1)
+        dp.policy(in_sequence(guard(dp.time), star(others)))
         print(f"{dp} looks for scans; Ctrl-C ends it", flush=True)
         dp.run()
 
@@ -78,13 +82,15 @@ def guard(time: Callable[[], float]) -> Callable[[Packet], object]:
     return policy
 
 
-def star() -> Policy:
-    """A policy for a switch on which everybody reaches port 1, and it reaches everybody."""
+def star(ports: tuple[int, ...]) -> Policy:
+    """A policy for a switch on which all of `ports` reach port 1, and it reaches them."""
     place_of = Table(key="eth_src")
     addresses: set[int] = set()
 
     def policy(packet: Packet) -> PolicyAnswer:
         if packet.in_port != 1:
+            if packet.eth_src & GROUP:
+                return drop  # nobody sends from such an address
             if len(addresses) >= MAX_SOURCES:
                 addresses.clear()
                 place_of.clear()
@@ -92,7 +98,7 @@ def star() -> Policy:
             place_of[packet.eth_src] = packet.in_port
             return Decision(output(1), idle_timeout_s=IDLE_S)
         port = place_of.get(packet.eth_dst)
-        return Decision(drop if port is None else output(port), idle_timeout_s=IDLE_S)
+        return Decision(output(*ports) if port is None else output(port), idle_timeout_s=IDLE_S)
 
     return policy
 

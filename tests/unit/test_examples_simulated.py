@@ -111,7 +111,7 @@ def test_scan_in_the_name_of_another_shuts_out_the_port_that_it_comes_from(
     dp: Datapath, network: Scapy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = example("scan_detector")
-    dp.policy(in_sequence(program.guard(dp.time), program.star()))
+    dp.policy(in_sequence(program.guard(dp.time), program.star((2, 3))))
 
     def opens(port: int, tcp_dst: int) -> bool:
         packet = Ether(src=f"02:00:00:00:00:0{port}", dst="02:00:00:00:00:01") / network
@@ -124,6 +124,25 @@ def test_scan_in_the_name_of_another_shuts_out_the_port_that_it_comes_from(
     assert capsys.readouterr().out == f"shut out: {network.src} at port 3\n"
     dp.advance(program.BAN_S)
     assert opens(3, 80)
+
+
+def test_the_server_finds_who_has_not_spoken_yet(dp: Datapath) -> None:
+    dp.policy(example("scan_detector").star((2, 3)))
+    question = Ether(src="02:00:00:00:00:01", dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, psrc=FIRST, pdst=SECOND)
+    assert send(dp, question, 1).ports == [2, 3]
+    assert send(dp, Ether(src="02:00:00:00:00:02", dst="02:00:00:00:00:01") / IP(), 2).ports == [1]
+    assert send(dp, Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(), 1).ports == [2]
+
+
+# ---- switches that learn
+
+
+@pytest.mark.parametrize("program", ["learning_policy", "learning_switch"])
+def test_nobody_is_learned_at_a_group_address(dp: Datapath, program: str) -> None:
+    example(program).learn_and_switch(dp)
+    everybody = "ff:ff:ff:ff:ff:ff"
+    assert send(dp, Ether(src=everybody, dst="02:00:00:00:00:02") / IP(), 2).ports == []
+    assert send(dp, Ether(src="02:00:00:00:00:01", dst=everybody) / IP(), 1).ports == [2, 3]
 
 
 # ---- tcp_tracker

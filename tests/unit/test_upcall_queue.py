@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Ether
 
 from vswitch import ConfigError, Datapath, Match, Miss, Output, UpcallStats, Workers
 from vswitch.datapath.simulated.ring import record
@@ -271,7 +276,7 @@ def test_new_flows_are_bounded_for_each_source() -> None:
     limits = NewFlowLimits()
     assert not limits
     limits.set(10, 3, ("udp_src",))
-    one, two = Match(udp_src=1).value, Match(udp_src=2).value
+    one, two = Match(eth_type=0x0800, udp_src=1).value, Match(eth_type=0x0800, udp_src=2).value
     assert [limits.allow(one, 0) for _ in range(5)] == [True, True, True, False, False]
     assert limits.allow(two, 0)
     assert not limits.allow(one, SECOND // 10 - 1)
@@ -283,10 +288,10 @@ def test_all_limits_have_to_be_kept() -> None:
     limits = NewFlowLimits()
     limits.set(100, 4, ("in_port", "ip_proto"))
     limits.set(100, 1, ("in_port", "udp_src"))
-    keys = [Match(in_port=1, udp_src=source).value for source in (1, 1, 2, 3, 4, 5)]
+    keys = [Match(in_port=1, eth_type=0x0800, udp_src=source).value for source in (1, 1, 2, 3, 4, 5)]
     assert [limits.allow(key, 0) for key in keys] == [True, False, True, True, False, False]
     limits.remove(("in_port", "ip_proto"))
-    assert limits.allow(Match(in_port=1, udp_src=6).value, 0)
+    assert limits.allow(Match(in_port=1, eth_type=0x0800, udp_src=6).value, 0)
     with pytest.raises(ConfigError, match="no limit of new flows by"):
         limits.remove(("in_port",))
 
@@ -296,9 +301,9 @@ def test_sources_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     limits = NewFlowLimits()
     limits.set(1, 1, ("udp_src",))
     for source in range(5000):
-        assert limits.allow(Match(udp_src=source).value, 0)
+        assert limits.allow(Match(eth_type=0x0800, udp_src=source).value, 0)
     assert len(limits._limits[0].full_at_ns) == 100
-    assert not limits.allow(Match(udp_src=4999).value, 0)
+    assert not limits.allow(Match(eth_type=0x0800, udp_src=4999).value, 0)
 
 
 def test_a_datapath_drops_and_counts_new_flows_beyond_the_limit() -> None:
@@ -371,3 +376,66 @@ def test_without_threads_a_packet_fails_and_the_loop_goes_on(monkeypatch: pytest
     assert str(job.problem) == "can't start new thread"
     assert threads.idle == 2
     threads.close()
+
+
+def ip_frame(source: str) -> bytes:
+    version = IPv6(src=source, dst="2001:db8::99") if ":" in source else IP(src=source, dst="10.0.0.99")
+    return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / version / UDP())
+
+
+FOURS, SIXES = [f"10.0.0.{number}" for number in range(20)], [f"2001:db8::{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("by", "passing"),
+    [
+        (("ipv4_src",), [4, 40, 10]),
+        (("in_port", "ipv4_src"), [4, 40, 10]),
+        (("ip_src",), [4, 4, 10]),
+        (("in_port", "ip_src"), [4, 4, 10]),
+        (("in_port",), [2, 0, 0]),
+    ],
+)
+def test_a_limit_by_a_field_is_one_of_packets_that_have_it(by: tuple[str, ...], passing: list[int]) -> None:
+    """Of two IPv4 hosts with 20 new flows each, of two IPv6 hosts with as many, and of ten questions by ARP."""
+    handled: list[int] = []
+    with Datapath.simulate(ports=2) as dp:
+        dp.limit_new_flows(1, burst=2, by=by)
+
+        @dp.on_miss
+        def handle(miss: Miss) -> None:
+            handled.append(miss.port)
+
+        for frames in (
+            [ip_frame(source) for source in FOURS[:2] for _ in range(20)],
+            [ip_frame(source) for source in SIXES[:2] for _ in range(20)],
+            [bytes(Ether(src="02:00:00:00:00:01") / ARP()) for _ in range(10)],
+        ):
+            dp.start_upcalls()
+            for frame in frames:
+                dp.receive(frame)
+            dp.run()
+            assert len(handled) == passing.pop(0)
+            handled.clear()
+
+
+def test_workers_do_not_depend_on_how_the_loop_begins_tasks() -> None:
+    """Python 3.12 has loops that begin a task within `create_task`; a handler that does not wait is through by then."""
+    begun: list[object] = []
+
+    async def handler(miss: Miss) -> tuple[Match, Output]:
+        return Match.exact(miss.key, "udp_src"), Output(2)
+
+    async def main(dp: Datapath) -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop.set_task_factory(lambda _loop, coroutine, **_: begun.append(coroutine))
+        dp.start_upcalls()
+        for source in FOURS:
+            dp.receive(ip_frame(source))
+        await dp.serve(handler, workers=2)
+        loop.set_task_factory(None)
+
+    with Datapath.simulate(ports=2) as dp:
+        asyncio.run(main(dp))
+        assert dp.upcall_stats.released == 20
+    assert begun == []

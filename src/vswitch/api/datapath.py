@@ -405,11 +405,11 @@ class Datapath:
 
     def limit_new_flows(self, per_s: float, *, burst: int | None = None, by: Iterable[str] = ("in_port",)) -> None:
         """Let at most so many new flows a second come to the program, for each value of the fields `by`: as it is, of
-        each port; by `("in_port", "ipv4_src/24")` of each network of sources. `burst`: so many at once (default:
-        those of a second). What misses beyond that is dropped: by the port alone in the kernel, which costs Python
-        nothing (`upcall_rate` of the port's drops), else here (`rate` in `upcall_stats`). There may be limits by
-        several groups of fields; a packet has to keep all of them. ConfigError: no such field, rate or burst, or more
-        than 16."""
+        each port; by `("in_port", "ip_src")` of each source address, of those packets that have one. `burst`: so many
+        at once (default: those of a second). What misses beyond that is dropped: by the port alone in the kernel, which
+        costs Python nothing (`upcall_rate` of the port's drops), else here (`rate` in `upcall_stats`). There may be
+        limits by several groups of fields; a packet has to keep all of them. ConfigError: no such field, rate or burst,
+        or more than 16."""
         self._loop.limit(per_s, burst, by)
 
     def unlimit_new_flows(self, *, by: Iterable[str] = ("in_port",)) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS
-from vswitch.model.match import field_value_and_mask
+from vswitch.model.match import Key, field_value_and_mask
 
 __all__ = ["NewFlowLimits", "mask_of"]
 
@@ -27,33 +27,46 @@ MIN_RATE, MAX_RATE = 0.001, 10_000_000
 """New flows a second: from one in a quarter of an hour to more than come up. Also the largest burst."""
 
 
+_EITHER = {"ip_src": ("ipv4_src", "ipv6_src"), "ip_dst": ("ipv4_dst", "ipv6_dst")}
+
+
 def mask_of(names: Iterable[str]) -> int:
-    """The bits of the key that are these fields, or parts of them, "ipv4_src/24", "udp_dst/0xff00". ConfigError:
-    there is no such field, or it has no such mask."""
+    """The bits of the key that are these fields, or parts of them, "ipv4_src/24", "udp_dst/0xff00"; "ip_src" and
+    "ip_dst" are the addresses of IPv4 or IPv6. ConfigError: there is no such field, or it has no such mask."""
     if isinstance(names, str):
         raise ConfigError(f"fields {names!r} is one text, not several names of fields")
     mask = 0
     for each in names:
         name, slash, bits = each.partition("/")
-        field = FIELDS.get(name)
-        if field is None:
-            raise ConfigError(f"there is no field {name!r}")
-        own = field_value_and_mask(field, f"{field.format(0)}/{bits}")[1] if slash else field.max
-        mask |= field.place(own)
+        for one in _EITHER.get(name, (name,)):
+            field = FIELDS.get(one)
+            if field is None:
+                raise ConfigError(f"there is no field {name!r}")
+            own = field_value_and_mask(field, f"{field.format(0)}/{bits}")[1] if slash else field.max
+            mask |= field.place(own)
     return mask
+
+
+def _needed(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Of each field that a packet may lack, its names: it has to have one of these."""
+    parts = [each.partition("/")[0] for each in names]
+    return tuple(several for name in parts if FIELDS[(several := _EITHER.get(name, (name,)))[0]].prerequisites)
 
 
 class _Limit:
     """A bucket is the time at which it will be full: one number, as in GCRA."""
 
-    def __init__(self, mask: int, cost_ns: int, burst_ns: int) -> None:
+    def __init__(self, mask: int, needed: tuple[tuple[str, ...], ...], cost_ns: int, burst_ns: int) -> None:
         self.mask = mask
+        self._needed = needed
         self.cost_ns = cost_ns
         self.burst_ns = burst_ns
         self.full_at_ns: OrderedDict[int, int] = OrderedDict()
 
     def allow(self, key: int, now_ns: int) -> bool:
-        """Whether a token was there; it is taken."""
+        """Whether a token was there; it is taken. A packet that lacks one of the fields is not meant."""
+        if self._needed and not all(any(map(Key(key).has, names)) for names in self._needed):
+            return True
         source = key & self.mask
         full_at_ns = max(self.full_at_ns.pop(source, now_ns), now_ns) + self.cost_ns
         fits = full_at_ns <= now_ns + self.burst_ns
@@ -78,6 +91,7 @@ class NewFlowLimits:
         """One for each value of the fields `by`, in the place of an earlier one by the same. ConfigError."""
         if not isinstance(per_s, int | float) or not MIN_RATE <= per_s <= MAX_RATE:
             raise ConfigError(f"{per_s!r} new flows a second is outside {MIN_RATE}..{MAX_RATE}")
+        by = by if isinstance(by, str) else tuple(by)  # a text is refused below
         tokens = max(round(per_s), 1) if burst is None else burst
         if not isinstance(tokens, int) or not 1 <= tokens <= MAX_RATE:
             raise ConfigError(f"a burst of {burst!r} new flows is outside 1..{MAX_RATE}")
@@ -89,7 +103,7 @@ class NewFlowLimits:
         kept = [limit for limit in self._limits if limit.mask != mask]
         if len(kept) >= MAX_LIMITS:
             raise ConfigError(f"there are {len(kept)} limits of new flows already, the most that there may be")
-        self._limits = [*kept, _Limit(mask, cost_ns, cost_ns * tokens)]
+        self._limits = [*kept, _Limit(mask, _needed(by), cost_ns, cost_ns * tokens)]
 
     def remove(self, by: Iterable[str]) -> None:
         """Take one away. ConfigError: there is none by these fields."""

@@ -224,7 +224,8 @@ class Tasks:
 
     def begin(self, job: Job) -> None:
         """Let a task do it."""
-        self._tasks[job] = asyncio.get_running_loop().create_task(self._work(job))
+        loop = asyncio.get_running_loop()
+        self._tasks[job] = asyncio.Task(self._work(job), loop=loop)  # begun when the loop gets to it, never in here
 
     async def _work(self, job: Job) -> None:
         try:
