@@ -235,7 +235,7 @@ NICIRA_ACTIONS: st.SearchStrategy[act.FlowAction] = st.one_of(
     ),
 )  # fmt: skip
 
-_OUTPUTS = st.one_of(st.builds(act.Output, PORTS), st.builds(act.Output, st.just(0xFFFFFFFD), U16))
+_OUTPUTS = st.one_of(st.builds(act.Output, PORTS, U16), st.builds(act.Output, st.just(0xFFFFFFFD), U16))
 _MODS_10 = st.one_of(
     st.builds(act.ModField, st.sampled_from(["eth_src", "eth_dst"]), st.integers(0, (1 << 48) - 1)),
     st.builds(act.ModField, st.sampled_from(["ipv4_src", "ipv4_dst"]), U32),

@@ -105,7 +105,7 @@ def queue_stats(version: int) -> st.SearchStrategy[stats.QueueStats]:
 
 
 def group_stats(version: int) -> st.SearchStrategy[stats.GroupStats]:
-    some = durations if version >= 4 else st.just(0)
+    some = st.just(0) if version in (2, 3) else durations
     buckets = st.lists(st.builds(stats.BucketStats, u64, u64), max_size=4).map(tuple)
     return st.builds(stats.GroupStats, u32, u32, u64, u64, some, buckets)
 
@@ -242,6 +242,8 @@ def replies(version: int) -> dict[str, st.SearchStrategy[Any]]:
         if since <= version:
             found[kind] = st.builds(stats.MultipartReply, st.just(kind), st.tuples(entry), st.booleans())
     if version == 1:
+        groups = st.lists(group_stats(1), max_size=4).map(tuple)
+        found["nicira group"] = st.builds(stats.MultipartReply, st.just("group"), groups, st.booleans())
         some = st.lists(flows(1, nicira=True), max_size=4).map(tuple)
         found["nicira flow"] = st.builds(stats.MultipartReply, st.just("flow"), some, st.booleans(), st.just(True))
         one = st.tuples(st.builds(stats.AggregateStats, u64, u64, u32))

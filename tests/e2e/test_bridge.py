@@ -10,7 +10,7 @@ import pytest
 
 from tests.bridges import Served, serving
 from tests.datapaths import command, frame, is_test, require_sound
-from tests.lab import Host, wait_until
+from tests.lab import VNET_HEADER, Host, wait_until
 from vswitch import Datapath
 from vswitch.bridge.bridge import Bridge
 from vswitch.messages.base import Message
@@ -18,6 +18,8 @@ from vswitch.messages.control import BarrierRequest
 from vswitch.messages.flows import FlowRemoved, PacketIn
 from vswitch.messages.ports import PortMod, PortState, PortStatus
 from vswitch.messages.stats import MultipartReply, StatsRequest
+from vswitch.packet.build import ethernet, ipv4, tcp
+from vswitch.packet.checksum import internet_checksum
 
 Hosts = tuple[Host, Host, Host]
 
@@ -106,6 +108,25 @@ def test_what_no_flow_takes_is_for_the_program_to_decide(served: Served, hosts: 
     assert served.call(lambda bridge: bridge.stats()["misses"]) == before
 
 
+@pytest.mark.parametrize(("size", "count"), [(0, 1), (1000, 3), (1448, 3)])
+def test_controllers_get_packets_with_all_done_that_was_left_to_a_network_card(
+    served: Served, hosts: Hosts, size: int, count: int
+) -> None:
+    payload = bytes(range(250)) * (12 if size else 2)
+    whole = ethernet(0x020000000002, 0x020000000001, 0x0800, ipv4(1, 2, 6, tcp(40000, 80, 1, 0, 0x10, payload)))
+    left = 0xFFFF - internet_checksum(whole[26:34] + (6).to_bytes(2, "big") + (len(whole) - 34).to_bytes(2, "big"))
+    partial = whole[:50] + left.to_bytes(2, "big") + whole[52:]
+    found: list[PacketIn] = []
+    served.call(lambda bridge: bridge.on_packet_in(lambda packet: found.append(packet) if packet.frame[23] == 6 else 0))
+    hosts[0].send(partial, VNET_HEADER.pack(1, 1 if size else 0, 54 if size else 0, size, 34, 16))
+    wait_until(lambda: len(found) == count, f"{count} packet-ins")
+    assert b"".join(packet.frame[54:] for packet in found) == payload
+    for packet in found:
+        assert (packet.in_port, packet.total_length) == (1, len(packet.frame))
+        segment = packet.frame[34:]
+        assert not internet_checksum(packet.frame[26:34] + (6 << 16 | len(segment)).to_bytes(4, "big") + segment)
+
+
 def test_after_a_barrier_no_packet_takes_the_old_way(served: Served, hosts: Hosts) -> None:
     one, two, three = hosts
     served.call(lambda bridge: bridge.add_flow("actions=output:2"))
@@ -135,6 +156,20 @@ def test_counters_are_what_was_sent(served: Served, hosts: Hosts) -> None:
         arrived.wait_for(500)
     flows = served.call(lambda bridge: bridge.dump_flows())
     assert [(flow.packets, flow.bytes) for flow in flows] == [(500, 50_000)] * 2
+
+
+def test_a_megaflow_in_the_place_of_another_counts_anew(served: Served, hosts: Hosts) -> None:
+    """It has counted as much as the one before had when it went: that is news all the same."""
+    one, two, _ = hosts
+    for number in range(3):
+        served.call(lambda bridge: bridge.add_flow("in_port=1,actions=output:2"))
+        with two.capturing(is_test) as arrived:
+            one.send(frame(number=number))
+            arrived.wait_for(1)
+        (flow,) = served.call(lambda bridge: bridge.dump_flows())
+        assert flow.packets == 1
+        served.call(lambda bridge: bridge.delete_flows())
+        served.call(lambda bridge: bridge.send(BarrierRequest()))
 
 
 def test_a_flow_that_was_deleted_under_traffic_has_counted_all(served: Served, hosts: Hosts) -> None:

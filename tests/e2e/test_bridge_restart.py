@@ -1,4 +1,4 @@
-"""A switch that is killed and started again: what forwards meanwhile, and until its controllers have loaded the flows."""
+"""A switch that is killed and started again: what forwards, until controllers have loaded the flows."""
 
 from __future__ import annotations
 

@@ -357,6 +357,25 @@ def test_what_no_flow_takes_comes_to_the_program(bridge: Bridge) -> None:
     assert (packet.frame, packet.reason, packet.metadata) == (data, PacketInReason.NO_MATCH, FlowMatch(in_port=3))
 
 
+@pytest.mark.parametrize(
+    ("meter", "passed"), [("pktps,band=type=drop,rate=10", 10), ("kbps,band=type=drop,rate=1", 40)]
+)
+def test_a_meter_whose_burst_is_not_said_lets_a_second_pass_and_any_packet(
+    bridge: Bridge, meter: str, passed: int
+) -> None:
+    bridge.add_meter(f"meter=1,{meter}")
+    bridge.add_flow("in_port=1,actions=meter:1,2")
+    assert len([port for _ in range(40) for port in ports(bridge, frame())]) == passed
+
+
+def test_a_program_that_comes_later_is_told_of_what_was_dropped_until_then(bridge: Bridge) -> None:
+    assert ports(bridge, frame()) == []
+    seen: list[PacketIn] = []
+    bridge.on_packet_in(seen.append)
+    ports(bridge, frame())
+    assert len(seen) == 1
+
+
 def test_the_program_answers_by_a_flow_and_a_packet(bridge: Bridge) -> None:
     @bridge.on_packet_in
     def answer(packet: PacketIn) -> None:

@@ -20,6 +20,9 @@ from vswitch.messages.base import Message
 from vswitch.messages.control import (
     BarrierReply,
     BarrierRequest,
+    BundleAdd,
+    BundleControl,
+    BundleControlType,
     ControllerRole,
     EchoReply,
     EchoRequest,
@@ -33,7 +36,7 @@ from vswitch.messages.control import (
 )
 from vswitch.messages.flows import FlowCommand, FlowMod, FlowRemoved, PacketIn
 from vswitch.messages.match import FlowMatch
-from vswitch.messages.ports import PortStatus
+from vswitch.messages.ports import PortMod, PortStatus
 from vswitch.messages.stats import FlowStatsRequest, MultipartReply
 from vswitch.openflow.codec import decode, encode
 from vswitch.packet import build
@@ -412,6 +415,26 @@ def test_answers_come_in_the_order_of_the_requests_those_to_what_cannot_be_read_
         answers = [decode(await peer.raw()) for _ in range(4)]
         assert [xid for _, xid in answers] == [11, 12, 13, 14]
         assert isinstance(answers[0][0], Error)
+
+    run(test)
+
+
+def test_a_bundle_about_a_port_that_was_removed_meanwhile_does_nothing() -> None:
+    async def test(bridge: Bridge, port: int) -> None:
+        peer = await connect(port, 5)
+        mac = next(each.mac for each in bridge._engine.switch.ports if each.number == 3)
+        parts = [ADD, PortMod(3, mac, 0, 0), FlowMod(FlowCommand.ADD, FlowMatch(in_port=2))]
+        for xid, part in enumerate(parts, 100):
+            await peer.send(BundleAdd(1, 3, part, xid), xid=xid)
+        bridge.datapath.ports.remove(3)
+        assert isinstance(await peer.receive(), PortStatus)
+        await peer.send(BundleControl(1, BundleControlType.COMMIT_REQUEST, 3), BarrierRequest())
+        refused = [await peer.receive(), await peer.receive()]
+        assert [each.error for each in refused if isinstance(each, Error)] == [
+            "port_mod_failed.bad_port", "bundle_failed.msg_failed",
+        ]  # fmt: skip
+        await peer.receive(BarrierReply)
+        assert not bridge.dump_flows()
 
     run(test)
 

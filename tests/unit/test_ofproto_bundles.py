@@ -161,6 +161,9 @@ def test_bundles_are_each_sessions_own_and_bounded(monkeypatch: pytest.MonkeyPat
     put(desk, flow(), number=1)
     put(desk, flow(), number=2)
     assert desk.refused(BundleAdd(1, 3, flow(), XID)) == "bundle_failed.msg_too_many"
+    assert desk.refused(BundleAdd(1, 3, flow(), XID), other) == "bundle_failed.msg_too_many"
+    desk.switch.disconnect(desk.session)
+    desk.do(BundleAdd(1, 3, flow(), XID), other)
 
 
 def test_monitors_hear_of_a_bundle_once_it_is_done() -> None:

@@ -62,7 +62,7 @@ CHANGES: list[tuple[dict[str, Any], list[str]]] = [
     ({"flags": ADD}, ["added", "added"]),
     ({"flags": REMOVED}, ["removed"]),
     ({"flags": MODIFY}, ["modified"]),
-    ({"flags": ALL | OWN}, []),
+    ({"flags": ALL | OWN}, ["added", "modified", "added", "removed"]),  # as Open vSwitch takes it
     ({"match": TCP}, ["added", "modified", "added", "removed"]),
     ({"match": UDP}, []),
     ({"table": 0}, ["added", "modified", "added", "removed"]),

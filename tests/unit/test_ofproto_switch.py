@@ -126,7 +126,7 @@ def test_tables_tell_what_is_in_them_and_what_was_looked_up() -> None:
     desk.switch.tables[3].lookups, desk.switch.tables[3].matched = 5, 4
     told = desk.ask(s.StatsRequest("table")).entries
     assert len(told) == TABLES
-    assert told[3] == s.TableStats(3, 1, 5, 4, "table3", 1_000_000)
+    assert told[3] == s.TableStats(3, 1, 5, 4, "", 1_000_000)
 
 
 def test_ports_tell_what_they_have_counted() -> None:

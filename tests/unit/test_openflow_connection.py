@@ -122,7 +122,14 @@ def test_what_is_refused_is_answered_and_it_goes_on() -> None:
     bad, good = HEADER.pack(4, 99, 100, 5) + bytes(92), encode(BarrierRequest(), 4, 6)
     events = connection.receive_data(bad + good, 1)
     assert [type(event) for event in events] == [Refused, Received]
-    assert only(connection.data_to_send()) == (Error("bad_request.bad_type", bad[:64]), 5)
+    assert only(connection.data_to_send()) == (Error("bad_request.bad_type", bad), 5)
+
+
+def test_of_what_is_refused_as_much_is_sent_back_as_there_is_room_for() -> None:
+    connection = opened()
+    bad = HEADER.pack(4, 99, 65535, 5) + bytes(65535 - 8)
+    connection.receive_data(bad, 1)
+    assert only(connection.data_to_send()) == (Error("bad_request.bad_type", bad[: 65535 - 12]), 5)
 
 
 def test_no_error_about_an_error() -> None:

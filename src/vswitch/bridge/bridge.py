@@ -80,6 +80,8 @@ class Bridge:
         self._engine = Engine(datapath, self.options)
         self._controllers = Controllers(self.options, self._new_session, self._handle, self._came, self._gone)
         self._local = LocalController(self._engine)
+        if self.options.new_flow_rate_per_s:
+            datapath.limit_new_flows(self.options.new_flow_rate_per_s)
         self._engine.on_event = self._tell_all
         self._engine.on_addressed = self._tell_one
         self._engine.on_packet = self._tell_packet
@@ -250,6 +252,7 @@ class Bridge:
         self._local.packet_callbacks.append(callback)
         self._local.session.version = 1  # who is told of packets that no flow takes
         self._engine.configure()
+        self._engine.settle()
         return callback
 
     def on_message(self, callback: Callable[[Message], object]) -> Callable[[Message], object]:

@@ -1,6 +1,7 @@
 """One OpenFlow connection: a stream, the protocol on it, and what the switch keeps of who is at the other end.
 
-What is sent within one turn of the event loop goes out together. A peer that is silent for the probe interval is asked
+What is sent within one turn of the event loop goes out together. Of packet-ins so many are under way as `window` says;
+others wait, for each port on their own. A peer that is silent for the probe interval is asked
 whether it is there, and is disconnected after the same time again. Of what the switch says unasked, packet-ins are
 dropped, and counted, while the peer does not take what waits for it; if it takes nothing at all, `streams` ends it.
 """
@@ -16,7 +17,9 @@ from time import monotonic_ns
 from vswitch.base.errors import VswitchError
 from vswitch.bridge.pacing import Pacer
 from vswitch.bridge.streams import Stream
+from vswitch.bridge.window import Window
 from vswitch.messages.base import Message
+from vswitch.messages.control import EchoReply, EchoRequest
 from vswitch.messages.flows import PacketIn
 from vswitch.ofproto.session import Session
 from vswitch.openflow.connection import Connected, Connection, Failed, Received, Refused
@@ -72,7 +75,9 @@ class Channel:
         self._handle = handle
         self._waiting: list[bytes] = []
         self._flushing = False
-        self.pacer: Pacer[tuple[PacketIn, int]] = Pacer(self._offer_now, rate_per_s, burst)
+        self.window = Window()
+        self._now_ns = 0
+        self.pacer: Pacer[tuple[PacketIn, int]] = Pacer(self._offer_now, rate_per_s, burst, lambda: self.window.is_open)
         stream.on_data = self._received
         stream.on_close = self._closed
         self._put(connection.data_to_send())
@@ -97,6 +102,9 @@ class Channel:
                 self._waiting.append(answered)
             if type(event) is Received:
                 counters.received += 1
+                if type(event.message) is EchoReply and self.window.heard(event.xid):
+                    self.pacer.turn(self._now_ns)
+                    continue
                 self._handle(self, event)
                 if self.stream.closed:
                     return
@@ -148,6 +156,7 @@ class Channel:
     def tell_packet(self, packet: PacketIn, port: int, now_ns: int) -> None:
         """Send a packet-in, if the rate allows and the peer takes it."""
         # hot: once per packet-in
+        self._now_ns = now_ns
         dropped = self.pacer.dropped
         self.pacer.offer(port, (packet, port), now_ns)
         self.counters.dropped += self.pacer.dropped - dropped
@@ -155,8 +164,12 @@ class Channel:
     def _offer_now(self, offered: tuple[PacketIn, int]) -> None:
         if self.stream.is_congested:
             self.counters.dropped += 1
-        else:
-            self.send(offered[0])
+            return
+        self.send(offered[0])
+        if self.is_controller and self.window.sent() and not self.stream.closed:
+            xid = self.connection.next_xid()
+            self.window.marked(xid, monotonic_ns())
+            self.send(EchoRequest(), xid)
 
     def _put(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -178,6 +191,8 @@ class Channel:
 
     def tick(self, now_ns: int) -> None:
         """See to the time that has gone by; `now_ns` is that of the switch, which may be simulated."""
+        self._now_ns = now_ns
+        self.window.tick(monotonic_ns())
         self.pacer.turn(now_ns)
         for event in self.connection.tick(monotonic_ns()):
             if isinstance(event, Failed):

@@ -38,6 +38,7 @@ from vswitch.messages.stats import FlowStatsRequest, PortStats, StatsRequest
 from vswitch.model.actions import Recirculate, walk
 from vswitch.model.port import PortChange, PortEvent
 from vswitch.ofproto.normal import MacTable
+from vswitch.ofproto.paths import Paths
 from vswitch.ofproto.session import Session
 from vswitch.ofproto.statistics import Identity
 from vswitch.ofproto.switch import Outcome, Switch
@@ -53,8 +54,12 @@ logger = logging.getLogger("vswitch")
 PUSH_NS = 500_000_000
 """Counters go from megaflows to rules so often, and timeouts of rules are looked at: both are true to a second."""
 
-EXPIRE_NS = 200_000_000
-"""Idle megaflows go so often."""
+PUSH_AT_ONCE, PUSH_TICKS = 4000, 8
+"""Megaflows that are credited in one tick, some 15 ms; more if there are so many that they would take more than so many
+ticks, of which there are ten a second."""
+
+EXPIRE_NS = 500_000_000
+"""Idle megaflows go so often: who is idle is found by a look at all of them."""
 
 MIN_FRAME, MAX_FRAME = 14, 65549
 """Bytes of a frame that can be sent."""
@@ -76,23 +81,25 @@ class Engine:
         self.on_event: Callable[[Message], None] = lambda _message: None
         self.on_packet: Callable[[PacketIn, PacketForControllers], None] = lambda _packet, _what: None
         self.on_addressed: Callable[[Session, Message, int], None] = lambda _session, _message, _xid: None
-        self.switch = Switch(Identity(datapath_id=self._datapath_id()))
+        self.switch = Switch(Identity(datapath_id=self._datapath_id()), max_flows=options.max_flows)
         self.view = BridgeView(self.switch, MacTable(options.max_macs, options.mac_age_s * 10**9))
         self.sends = Sends()
         self.paused = Paused()
         self.megaflows = Megaflows(
             datapath.flows, backend.flows, self.sends, self.now_ns, self._used, options.max_megaflows
         )
-        self.revalidator = Revalidator(self.megaflows, self._translate_again)
+        self.paths = Paths(self.view)
+        self.revalidator = Revalidator(self.megaflows, self._translate_again, self.paths.clear)
         self.effects = Effects(self.switch, self.view.macs, self.revalidator, self._carry_out)
         self.meters = DatapathMeters(datapath.meters, self.switch.meters, backend.options.max_meters)
         self.handler = Handler(
             self.view, self.megaflows, self.sends, self.effects, self.now_ns, self.meters.number,
-            options.idle_timeout_s,
+            options.idle_timeout_s, self.paths,
         )  # fmt: skip
         self._store = backend.flows
         self._port_events = backend.ports
         self._next_push_ns = self._next_expiry_ns = 0
+        self._pushing = 0  # so many are credited in this tick, of those that have counted
         self.controller_meters = ControllerMeters(self.switch.meters)
         self.packet_outs = self.refused_packets = self.metered_packets = 0
         self.switch.ports.statistics = self._port_statistics
@@ -235,7 +242,8 @@ class Engine:
             return
         key = parse(frame, 0) & ~metadata.mask | metadata.value
         if isinstance(packet, PacketOut):
-            translation = translate(self.view, key, frame, now_ns, actions=packet.actions)
+            known = self.paths.follow(key, packet.actions)
+            translation = known or translate(self.view, key, frame, now_ns, actions=packet.actions, paths=self.paths)
         else:
             state = self.paused.get(packet.packet.continuation)
             if state is None:
@@ -290,9 +298,12 @@ class Engine:
         if now_ns >= self._next_expiry_ns:
             self._next_expiry_ns = now_ns + EXPIRE_NS
             self.megaflows.expire(now_ns)
-        if now_ns >= self._next_push_ns:
+        if not self._pushing and now_ns >= self._next_push_ns:
             self._next_push_ns = now_ns + PUSH_NS
-            self._count(now_ns)
+            self._pushing = max(PUSH_AT_ONCE, self.megaflows.look_who_counts() // PUSH_TICKS)
+        if self._pushing and not self.megaflows.push_some(now_ns, self._pushing):
+            self._pushing = 0
+            self.meters.count()
             self._carry_out(self.switch.expire(now_ns))
             self._macs_gone(self.view.macs.expire(now_ns))
             if len(self.view.frozen) > self.view.frozen.limit // 2:

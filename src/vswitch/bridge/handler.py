@@ -9,9 +9,11 @@ What a userspace action sends up is told to controllers. That is done behind the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vswitch.base.errors import ConfigError
 from vswitch.bridge.effects import Effects
 from vswitch.bridge.megaflows import Megaflows, Standing
 from vswitch.bridge.ports import IN_PORT_MASK, KEY_MASK, LOCAL
@@ -22,9 +24,11 @@ from vswitch.model.match import Match
 from vswitch.model.megaflow import Rule as Megaflow
 from vswitch.model.upcall import UpcallReason
 from vswitch.ofproto.translate import translate
+from vswitch.packet.segment import cut
 from vswitch.upcalls.miss import Miss
 
 if TYPE_CHECKING:
+    from vswitch.ofproto.paths import Paths
     from vswitch.ofproto.translation import ControllerSend, Translation, View
 
 __all__ = ["Handler", "PacketForControllers"]
@@ -35,6 +39,10 @@ MOST_MASKS = 4096
 _PORT_SHIFT = 8 * FIELDS["in_port"].slot.offset
 _LOCAL_BITS = LOCAL << _PORT_SHIFT
 _MISS = UpcallReason.MISS
+_NOTHING = bytes(10)
+"""A `struct virtio_net_hdr`: all is done."""
+
+logger = logging.getLogger("vswitch")
 
 
 class PacketForControllers:
@@ -61,8 +69,10 @@ class Handler:
         now_ns: Callable[[], int],
         meter_number: Callable[[int], int],
         idle_timeout_s: float,
+        paths: Paths,
     ) -> None:
         self.view = view
+        self.paths = paths
         self._megaflows = megaflows
         self._sends = sends
         self._effects = effects
@@ -88,19 +98,21 @@ class Handler:
         if miss.reason is not _MISS:
             send = self._sends.get(miss.userdata)
             if send is not None:  # else a megaflow of an earlier process sent it, and its controllers are others'
-                self.told.append(PacketForControllers(send, miss.packet, miss.length, key))
+                self._tell(send, miss, key)
             miss.drop()
             return
         self.misses += 1
         now_ns = self._now_ns()
-        translation = translate(self.view, key, None, now_ns)
+        translation = self.paths.follow(key)
+        if translation is None:
+            translation = translate(self.view, key, None, now_ns, paths=self.paths)
         if translation.effects:
             changed = self._effects.perform(translation.effects, now_ns)
             if changed:
                 self._megaflows.withdraw_begun(changed)
         actions = translation.actions
         if translation.controllers and len(actions) == 1 and type(actions[0]) is Userspace:
-            self.told.append(PacketForControllers(translation.controllers[0], miss.packet, miss.length, key))
+            self._tell(translation.controllers[0], miss, key)
             self._effects.credit(translation, 1, miss.length, now_ns)
             miss.drop()
             return
@@ -123,6 +135,19 @@ class Handler:
         rule = Megaflow.plain(Match.from_ints(miss._key, mask), actions, idle_timeout_s=self._idle_timeout_s)
         self._megaflows.begin(Standing(rule, key, translation, numbers, now_ns))
         miss.rule = rule
+
+    def _tell(self, send: ControllerSend, miss: Miss, key: int) -> None:
+        """Controllers are to be told of it, with all done that its sender left to a network card: they send back what
+        they get, and could not say what is left to do."""
+        frame, length, offload = miss.packet, miss.length, miss.offload.header
+        frames = [frame]
+        if offload != _NOTHING and length == len(frame):
+            try:
+                frames = cut(frame, offload)
+            except ConfigError:  # it is as it came
+                logger.debug("what is left to do of a packet is unknown: %s", offload.hex())
+        for each in frames:
+            self.told.append(PacketForControllers(send, each, length if each is frame else len(each), key))
 
     def _answer_once(self, miss: Miss, translation: Translation, actions: tuple[Action, ...], now_ns: int) -> None:
         """There is no room for one more megaflow: this packet alone."""

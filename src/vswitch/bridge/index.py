@@ -141,7 +141,7 @@ class _Group(Generic[E]):
         elif len(rules) == 1:
             ((wanted, rule),) = rules.items()
             for entry, lookups in self.members.items():
-                if isinstance(lookups, tuple) or lookups.key & common == wanted:
+                if not isinstance(lookups, Lookup) or lookups.key & common == wanted:
                     yield entry, rule
         else:
             for entry, lookups in self.members.items():
@@ -162,7 +162,7 @@ class _Group(Generic[E]):
 
 
 def _each(lookups: Lookups) -> tuple[Lookup, ...]:
-    return lookups if isinstance(lookups, tuple) else (lookups,)
+    return (lookups,) if isinstance(lookups, Lookup) else lookups
 
 
 class Index(Generic[E]):

@@ -69,6 +69,7 @@ class Megaflows:
         self.limit = limit
         self.index: Index[Standing] = Index()
         self._by_slot: dict[int, Standing] = {}
+        self._counting: list[int] = []  # slots that have counted what was not credited yet
         self._begun: dict[int, Standing] = {}  # by the identity of the rule: answered in this batch, not installed yet
         self.forget = flows.on_removal
         flows.on_removal = self._removed
@@ -197,11 +198,26 @@ class Megaflows:
 
     def push(self, now_ns: int) -> None:
         """Credit what was counted since the last time."""
-        by_slot = self._by_slot
-        for slot in self._store.counting():
+        self.push_some(now_ns)
+        self.look_who_counts()
+        self.push_some(now_ns)
+
+    def look_who_counts(self) -> int:
+        """Find those that have counted since the last time, for `push_some`; how many."""
+        self._counting += self._store.counting()
+        return len(self._counting)
+
+    def push_some(self, now_ns: int, most: int | None = None) -> bool:
+        """Credit what these have counted, or so many of them. Whether there are more: then timeouts of rules are not to
+        be looked at yet."""
+        counting, by_slot = self._counting, self._by_slot
+        begin = 0 if most is None else max(len(counting) - most, 0)
+        for slot in counting[begin:]:
             standing = by_slot.get(slot)
             if standing is not None:
                 self._push(standing, now_ns)
+        del counting[begin:]
+        return bool(counting)
 
     def push_rule(self, rule: Rule) -> None:
         """The same, of those that have passed this rule."""

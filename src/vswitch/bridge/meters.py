@@ -15,6 +15,10 @@ __all__ = ["ControllerMeters", "DatapathMeters"]
 _BURST = 4
 """The flag that says that a meter's burst counts."""
 
+_LEAST_KBIT = 525.0
+"""A meter whose burst is not said lets a second's worth pass after a pause, as Open vSwitch's do, and the longest
+packet at least."""
+
 _LAST_OF_FLOWS = 0xFFFF0000
 
 
@@ -62,7 +66,9 @@ class DatapathMeters:
                 return
             number = self._free.pop()
         band = meter.bands[0]
-        burst = float(band.burst) if meter.flags & _BURST and band.burst else None
+        burst = float(band.burst if meter.flags & _BURST and band.burst else band.rate)
+        if burst < _LEAST_KBIT and meter.kbps and not meter.flags & _BURST:
+            burst = _LEAST_KBIT
         try:
             self._meters.set(number, band.rate, "kbps" if meter.kbps else "pktps", burst)
         except VswitchError:

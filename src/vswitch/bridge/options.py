@@ -26,7 +26,9 @@ class BridgeOptions:
     `versions`: numbers of the OpenFlow versions that are spoken (1 is 1.0, 6 is 1.5). `probe_s`: after so long without
     a word a controller is asked whether it is there, and after the same time again disconnected; 0: never.
     `max_backoff_s`: between attempts to connect. `packet_in_rate_per_s`, `packet_in_burst`: bound the packet-ins to
-    each controller; 0: no bound. `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
+    each controller; 0: no bound. `new_flow_rate_per_s`: packets of each port that no megaflow takes and that are looked
+    at; more are dropped in the kernel, where they cost next to nothing, as those of a scan should; 0: no bound.
+    `max_flows`: of each table; `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
     `mac_age_s`, `max_macs`: of what NORMAL learns. `restore_s`: how long megaflows of an earlier process go on
     forwarding at most while controllers load the flows anew."""
 
@@ -41,6 +43,8 @@ class BridgeOptions:
     max_backoff_s: float = 8.0
     packet_in_rate_per_s: int = 0
     packet_in_burst: int = 0
+    new_flow_rate_per_s: int = 0
+    max_flows: int = 1_000_000
     max_megaflows: int = 100_000
     idle_timeout_s: float = 10.0
     mac_age_s: int = 300
@@ -70,6 +74,8 @@ _BOUNDS: typing.Final = (
     ("max_backoff_s", 1, 3600),
     ("packet_in_rate_per_s", 0, 10**7),
     ("packet_in_burst", 0, 10**7),
+    ("new_flow_rate_per_s", 0, 10**7),
+    ("max_flows", 1, 10**7),
     ("max_megaflows", 64, 10**7),
     ("idle_timeout_s", 0.1, 3600),
     ("mac_age_s", 15, 3600),

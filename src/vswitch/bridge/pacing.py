@@ -14,21 +14,31 @@ from vswitch.base.errors import ConfigError
 
 __all__ = ["Pacer"]
 
+WAITING = 256
+"""Items that may wait where there is no rate."""
+
 T = TypeVar("T")
 _S = 10**9
 
 
 class Pacer(Generic[T]):
     """`rate_per_s` 0: without bound. `burst`: so many at once after a pause, and so many may wait (default: those of a
-    quarter of a second). `send` is called for each that is let go. `dropped` counts those that were not, `delayed`
-    those that had to wait."""
+    quarter of a second, or `WAITING`). `send` is called for each that is let go, as long as `may_send` says so.
+    `dropped` counts those that were not, `delayed` those that had to wait."""
 
-    def __init__(self, send: Callable[[T], object], rate_per_s: int = 0, burst: int = 0) -> None:
+    def __init__(
+        self,
+        send: Callable[[T], object],
+        rate_per_s: int = 0,
+        burst: int = 0,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
         if rate_per_s < 0 or burst < 0:
             raise ConfigError(f"a rate of {rate_per_s} packets/s with a burst of {burst}: neither may be below 0")
         self._send = send
         self._cost_ns = _S // rate_per_s if rate_per_s else 0
-        self._burst = max(burst or rate_per_s // 4, 1)
+        self._may_send = may_send
+        self._burst = max(burst or (rate_per_s // 4 if rate_per_s else WAITING), 1)
         self._full_at_ns = 0
         self._queues: dict[int, deque[T]] = {}
         self._turns: deque[int] = deque()  # ports that have a queue, the next one first
@@ -41,13 +51,15 @@ class Pacer(Generic[T]):
 
     def offer(self, port: int, item: T, now_ns: int) -> None:
         """Let it go now, or when its turn comes; or drop one."""
-        if not self._cost_ns or (not self._waiting and self._has_token(now_ns)):
+        if not self._waiting and self._may_send() and self._has_token(now_ns):
             self._send(item)
         else:
             self.delayed += 1
             self._put(port, item)
 
     def _has_token(self, now_ns: int) -> bool:
+        if not self._cost_ns:
+            return True
         full_at_ns = max(self._full_at_ns, now_ns) + self._cost_ns
         if full_at_ns - now_ns > self._burst * self._cost_ns:
             return False
@@ -72,7 +84,7 @@ class Pacer(Generic[T]):
 
     def turn(self, now_ns: int) -> None:
         """Let those go whose turn it is: one of each port after another."""
-        while self._waiting and self._has_token(now_ns):
+        while self._waiting and self._may_send() and self._has_token(now_ns):
             port = self._turns.popleft()
             queue = self._queues[port]
             item = queue.popleft()

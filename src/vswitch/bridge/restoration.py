@@ -2,8 +2,8 @@
 
 Nothing tells when that is done. A controller sends flows, often many, with barriers between them or without any, and
 several tools may do so one after another. So it is taken as done when no flow has been changed for a while: for
-`QUIET_NS` if a barrier or a committed bundle came after flows, for `LONG_QUIET_NS` if none did; or when the time is over
-that was set for it.
+`QUIET_NS` if a barrier or a committed bundle came after flows, for `LONG_QUIET_NS` if none did; or when the time that
+was set for it is over.
 
 Meanwhile the flows say little of what is wanted. What is answered by them is answered for packets that are the same in
 all fields alone, so that no answer stands in the way of a megaflow that is there.

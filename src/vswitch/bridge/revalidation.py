@@ -26,11 +26,18 @@ LOOK_AGAIN = 1000
 
 
 class Revalidator:
-    """`translate`: anew, for a megaflow's first packet."""
+    """`translate`: anew, for a megaflow's first packet. `on_change`: called when anything but the places of addresses,
+    and which rules there are, is another now."""
 
-    def __init__(self, megaflows: Megaflows, translate: Callable[[Standing], Translation]) -> None:
+    def __init__(
+        self,
+        megaflows: Megaflows,
+        translate: Callable[[Standing], Translation],
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
         self._megaflows = megaflows
         self._translate = translate
+        self._on_change = on_change
         self._added: dict[Rule, None] = {}
         self._gone: dict[Rule, None] = {}
         self._parts: set[Dependency] = set()
@@ -48,6 +55,7 @@ class Revalidator:
     def note_modified(self, rule: Rule) -> None:
         """A rule does something else."""
         self.changes += 1
+        self._on_change()
         self._gone[rule] = None
 
     def note_removed(self, rule: Rule) -> None:
@@ -59,12 +67,16 @@ class Revalidator:
     def note_parts(self, parts: Iterable[Dependency]) -> None:
         """These are others now: ("group", id) and so on, as translations name what they depend on."""
         self.changes += 1
-        self._parts.update(parts)
+        parts = set(parts)
+        self._parts |= parts
+        if any(part[0] != "mac" for part in parts):
+            self._on_change()
 
     def note_all(self) -> None:
         """Whatever it is, all may depend on it."""
         self.changes += 1
         self._all = True
+        self._on_change()
 
     def settle(self) -> int:
         """See to what was noted. How many megaflows were withdrawn."""

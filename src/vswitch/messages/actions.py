@@ -92,7 +92,8 @@ class FlowAction:
 
 @dataclass(frozen=True, slots=True)
 class Output(FlowAction):
-    """Send it out of `port`; `max_len` bytes of it to the controller (0xffff: all), if the port is CONTROLLER.
+    """Send it out of `port`; `max_len` bytes of it to the controller (0xffff: all), if the port is CONTROLLER
+    (what a controller says there for another port means nothing, but it finds it again).
     `truncate`: no more than so many bytes of it out of any port (Nicira's output(port=,max_len=)); 0: all."""
 
     port: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from vswitch.fields.registry import SLOTS
 from vswitch.messages.actions import FlowAction
 from vswitch.messages.base import Message
 from vswitch.messages.match import FlowMatch
@@ -37,6 +38,9 @@ NO_BUFFER = 0xFFFFFFFF
 ANY_PORT = ANY_GROUP = 0xFFFFFFFF
 ALL_TABLES = 255
 ALL_GROUPS = 0xFFFFFFFC
+
+
+_IN_PORT = SLOTS["in_port"]
 
 
 class FlowCommand(IntEnum):
@@ -136,6 +140,11 @@ class PacketIn(Message):
     buffer_id: int = NO_BUFFER
     userdata: bytes = b""
     continuation: bytes = b""
+
+    @property
+    def in_port(self) -> int:
+        """The port of OpenFlow that it came in by."""
+        return _IN_PORT.take(self.metadata.value)
 
 
 @dataclass(frozen=True, slots=True)

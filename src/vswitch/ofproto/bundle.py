@@ -52,7 +52,7 @@ def handle_bundle_control(
 
 
 def handle_bundle_add(
-    _switch: Switch, message: BundleAdd, xid: int, session: Session, _now_ns: int, _outcome: Outcome
+    switch: Switch, message: BundleAdd, xid: int, session: Session, _now_ns: int, _outcome: Outcome
 ) -> None:
     """Put a message into a bundle, which is opened if need be. OpenFlowError: it is closed, or has no room."""
     bundle = session.bundles.get(message.bundle)
@@ -68,10 +68,8 @@ def handle_bundle_add(
         raise _refuse("msg_bad_xid", f"the message in the bundle has xid {message.xid:#x}, not {xid:#x}")
     if not isinstance(message.message, _MAY_BE_IN_ONE):
         raise _refuse("msg_unsup", f"{type(message.message).__name__} cannot be in a bundle")
-    if sum(len(each.messages) for each in session.bundles.values()) >= MAX_BUNDLE_MESSAGES:
-        raise _refuse(
-            "msg_too_many", f"{MAX_BUNDLE_MESSAGES} messages are in bundles of the session, as many as may be"
-        )
+    if sum(len(each.messages) for other in switch.sessions for each in other.bundles.values()) >= MAX_BUNDLE_MESSAGES:
+        raise _refuse("msg_too_many", f"{MAX_BUNDLE_MESSAGES} messages are in bundles, as many as may be")
     bundle.messages.append((message.message, message.xid))
 
 

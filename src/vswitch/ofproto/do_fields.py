@@ -9,6 +9,7 @@ from vswitch.fields.openflow import PIPELINE_SLOTS
 from vswitch.fields.registry import FIELDS, MPLS, MPLS_MULTICAST
 from vswitch.messages import actions as a
 from vswitch.messages.flows import PacketInReason
+from vswitch.ofproto.paths import Piece
 from vswitch.ofproto.places import ETH_TYPE, IP_PROTO, LATER_FRAGMENT, PLACES, TCI, Place
 from vswitch.ofproto.run import Halt, Run, TranslationError, bits_place
 
@@ -18,6 +19,7 @@ _METADATA = PIPELINE_SLOTS["metadata"]
 _LIMIT = 1 << 14
 _set_cache: dict[int, tuple[object, Place, int, int]] = {}
 """What was computed of an action, by its identity; it stays alive in here, so no other has that."""
+_move_cache: dict[int, tuple[object, Place, int, Place, int, Piece]] = {}
 
 
 def _remember(action: object, place: Place, bits: int, value: int) -> tuple[object, Place, int, int]:
@@ -52,14 +54,20 @@ def _reg_load(run: Run, action: a.RegLoad) -> None:
 
 
 def _reg_move(run: Run, action: a.RegMove) -> None:
-    source, from_bits = bits_place(action.source)
-    destination, to_bits = bits_place(action.destination)
+    # hot: once per action
+    row = _move_cache.get(id(action))
+    if row is None:
+        places = (*bits_place(action.source), *bits_place(action.destination))
+        if len(_move_cache) >= _LIMIT:
+            _move_cache.clear()
+        row = _move_cache[id(action)] = action, *places, Piece.of(action.source, places, action.destination)
+    _, source, from_bits, destination, to_bits, piece = row
     packet = run.packet
-    if not packet.has(source) or not packet.has(destination):
+    if (source.needs and not packet.has(source)) or (destination.needs and not packet.has(destination)):
         return
     sources = packet.sources(from_bits)
-    value = source.get(packet.key & from_bits) >> action.source.start
-    packet.write(destination, to_bits, destination.put(value << action.destination.start), sources)
+    whole = not from_bits & ~packet.fresh
+    packet.write(destination, to_bits, piece.value(packet.key), sources, piece if whole else None)
 
 
 def _stack_push(run: Run, action: a.StackPush) -> None:

@@ -15,6 +15,7 @@ __all__ = ["table_features"]
 _INSTRUCTIONS, _NEXT_TABLES, _WRITE_ACTIONS, _APPLY_ACTIONS = 0, 2, 4, 6
 _MATCH, _WILDCARDS, _WRITE_SET, _APPLY_SET = 8, 10, 12, 14
 _GOTO, _METER = 1, 6
+_METER_ACTION_SINCE = 6
 _ACTIONS = (0, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25)
 """Output, TTL of MPLS set and decremented, VLAN and MPLS pushed and popped, queue, group, TTL of IP set and
 decremented, set-field (OpenFlow 1.3.5 section A.2.5)."""
@@ -29,15 +30,15 @@ def _header(each: FlowField, *, mask: bool) -> int:
 
 
 @cache
-def _properties(number: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Of table `number`."""
+def _properties(number: int, meters: bool) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Of table `number`. `meters`: whether meter is an instruction, which it is no more in OpenFlow 1.5."""
     fields = [
         each
         for each in OPENFLOW_FIELDS.values()
         if (each.oxm or each.nxm) and not each.refused and each.name != "packet_type"
     ]
     last = number == LAST_TABLE
-    instructions = tuple(each for each in range(_GOTO, _METER + 1) if not (last and each == _GOTO))
+    instructions = tuple(each for each in range(_GOTO, _METER + meters) if not (last and each == _GOTO))
     following = tuple(range(number + 1, LAST_TABLE + 1))
     matched = tuple(_header(each, mask=each.maskable) for each in fields)
     wild = tuple(_header(each, mask=False) for each in fields)
@@ -51,10 +52,11 @@ def _properties(number: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     return tuple(rows)
 
 
-def table_features(table: FlowTable) -> TableFeatures:
-    """What a table can do, and how large it may be."""
+def table_features(table: FlowTable, version: int = 4) -> TableFeatures:
+    """What a table can do, and how large it may be, as a version of OpenFlow has it. It has no name if it was given
+    none: tools print its number then."""
     capabilities = (1 if table.eviction else 0) | (1 << 2 if table.vacancy else 0)
     return TableFeatures(
-        table.number, table.name or f"table{table.number}", table.metadata_match, table.metadata_write, capabilities,
-        table.max_flows, _properties(table.number),
+        table.number, table.name, table.metadata_match, table.metadata_write, capabilities,
+        table.max_flows, _properties(table.number, version < _METER_ACTION_SINCE),
     )  # fmt: skip

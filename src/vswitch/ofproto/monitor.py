@@ -18,6 +18,9 @@ from vswitch.ofproto.tables import Change, FlowTables, outputs_to, points_to_gro
 __all__ = ["add_monitors", "cancel_monitor", "initial", "resume", "updates"]
 
 _INITIAL, _ADD, _REMOVED, _MODIFY, _INSTRUCTIONS, _NO_ABBREVIATIONS, _ONLY_OWN = (1 << bit for bit in range(7))
+_IN_FULL = _NO_ABBREVIATIONS | _ONLY_OWN
+"""What the session itself has changed is told in full, too. OpenFlow 1.4 has a flag for changes of the session alone;
+Open vSwitch takes it so, and ovs-ofctl sends it with that meaning."""
 _EVENTS = {"added": _ADD, "removed": _REMOVED, "modified": _MODIFY}
 
 
@@ -84,12 +87,11 @@ def updates(session: Session, changes: Iterable[Change], *, own: bool, xid: int)
         before = change.actions if event == "modified" else change.rule.actions
         flags = 0
         for request in session.monitors.values():
-            asked = request.flags & _EVENTS[event] and (own or not request.flags & _ONLY_OWN)
-            if asked and _watches(request, change.rule, before):
+            if request.flags & _EVENTS[event] and _watches(request, change.rule, before):
                 flags |= request.flags
         if not flags:
             continue
-        if own and not flags & (_NO_ABBREVIATIONS | _ONLY_OWN):
+        if own and not flags & _IN_FULL:
             abbreviated = True
         elif session.monitors_paused:
             told.extend(_while_paused(session, change, bool(flags & _INSTRUCTIONS)))

@@ -171,7 +171,11 @@ def normal(run: Run) -> None:
     if not destination & 0x0100_0000_0000:
         packet.consult(_ETH_DST.mask)
         run.depends.add(("mac", vlan, destination))
-        port = in_port if destination == learned else run.view.macs.lookup(vlan, destination)
+        if destination == learned:
+            port: int | None = in_port
+        else:
+            port = run.view.macs.lookup(vlan, destination)
+            run.places.append((vlan, destination, port))
         if port is not None:
             _forward(run, vlan, in_port, port)
             return

@@ -16,6 +16,8 @@ Invariant: for all incoming packets that agree in `mask`, all that was emitted i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vswitch.fields.registry import FIELDS, MPLS, MPLS_MULTICAST, SLOTS
 from vswitch.model.actions import (
     Action,
@@ -43,6 +45,9 @@ from vswitch.ofproto.places import (
 )
 from vswitch.packet.code_points import VLAN_PROTOCOLS
 
+if TYPE_CHECKING:
+    from vswitch.ofproto.paths import Piece
+
 __all__ = ["BlindError", "Packet", "Snapshot", "set_field"]
 
 _TAG_FIELDS = tuple((name, FIELDS[name].mask) for name in ("vlan_vid", "vlan_pcp"))
@@ -67,21 +72,23 @@ class BlindError(Exception):
 
 
 class Packet:
-    """`emitted`: actions of the datapath so far, of the list that is being made. `mask`: what was consulted. `came`:
-    the key as it came in. `base`: as the datapath's packet is by now, in the bits `known` and, if they are in `mask`,
-    `base_fresh`. `lowered`: by how much the time to live is to become less; `below`: by how much it is less than it
-    came, -1 if it is another one. `stack`: (value, bits, sources) of each entry."""
+    """`emitted`: actions of the datapath so far, of the list that is being made. `mask`: what was consulted, `looked`:
+    what lookups in tables asked for besides. `came`: the key as it came in. `base`: as the datapath's packet is by
+    now, in the bits `known` and, if they are in one of both masks, `base_fresh`. `lowered`: by how much the time to
+    live is to become less; `below`: by how much it is less than it came, -1 if it is another one. `stack`: (value,
+    bits, sources) of each entry."""
 
     __slots__ = (
         "base", "base_fresh", "below", "blind", "came", "derived", "derived_bits", "emitted", "fresh", "key", "known",
-        "lowered", "mask", "pending", "pushed", "stack", "tunnel",
+        "looked", "lowered", "mask", "pending", "pushed", "stack", "tunnel",
     )  # fmt: skip
 
     def __init__(self, key: int, fresh: int, mask: int) -> None:
         self.key = key
         self.fresh = fresh
         self.mask = mask
-        self.derived: list[tuple[int, int]] = []
+        self.looked = 0
+        self.derived: list[tuple[int, int, Piece | None]] = []
         self.derived_bits = 0
         self.blind = 0
         self.pending: dict[str, int] = {}
@@ -123,9 +130,20 @@ class Packet:
         return self.key & bits
 
     def consult_derived(self, bits: int) -> None:
-        for own, sources in self.derived:
+        for own, sources, _ in self.derived:
             if own & bits:
                 self.mask |= sources
+
+    def look(self, bits: int) -> None:
+        """As `consult`, for a lookup in a table."""
+        # hot: once per lookup
+        if bits & self.blind:
+            self.consult(bits)
+        self.looked |= bits & self.fresh
+        if bits & self.derived_bits:
+            for own, sources, _ in self.derived:
+                if own & bits:
+                    self.looked |= sources
 
     def sources(self, bits: int) -> int:
         """The bits of the incoming packet that these stem from. BlindError: they are not known."""
@@ -134,7 +152,7 @@ class Packet:
             raise BlindError
         found = bits & self.fresh
         if bits & self.derived_bits:
-            for own, sources in self.derived:
+            for own, sources, _ in self.derived:
                 if own & bits:
                     found |= sources
         return found
@@ -145,35 +163,36 @@ class Packet:
 
     # ---- changes of fields
 
-    def assign(self, bits: int, value: int, sources: int = 0) -> None:
-        """Let these bits of the key be `value`, which stems from these bits of the incoming packet."""
+    def assign(self, bits: int, value: int, sources: int = 0, piece: Piece | None = None) -> None:
+        """Let these bits of the key be `value`, which stems from these bits of the incoming packet: as a copy of them,
+        if it is a `piece`."""
         self.key = self.key & ~bits | value
         self.fresh &= ~bits
         self.blind &= ~bits
         if bits & _TTL_BITS:
             self.below = -1
         if self.derived_bits & bits:
-            self.derived = [(own & ~bits, of) for own, of in self.derived if own & ~bits]
+            self.derived = [(own & ~bits, of, copy) for own, of, copy in self.derived if own & ~bits]
             self.derived_bits &= ~bits
         if sources:
-            self.derived.append((bits, sources))
+            self.derived.append((bits, sources, piece))
             self.derived_bits |= bits
 
-    def write(self, place: Place, bits: int, value: int, sources: int = 0) -> None:
+    def write(self, place: Place, bits: int, value: int, sources: int = 0, piece: Piece | None = None) -> None:
         """Set bits of a field that is there."""
         if place.tag:
             self.write_tag(bits, value, sources)
             return
         field = place.field
         if field is None:
-            self.assign(bits, value, sources)
+            self.assign(bits, value, sources, piece)
             return
         name = field.name
         if name in _NAMES_ND:  # what follows is another message then
             self.flush()
             self.assign(_ND_BITS, 0)
             self.blind |= _ND_BITS
-        self.assign(bits, value, sources)
+        self.assign(bits, value, sources, piece)
         if name == "ip_ttl" and bits == _TTL_BITS:
             self.lowered = 0
         if self.pushed == "mpls" and name in _MPLS_FIELDS:
@@ -362,7 +381,9 @@ class Packet:
             if bits & self.derived_bits:
                 self.consult_derived(bits)
             value = self.key & bits
-            if not bits & ~(self.known | base_fresh & self.mask) and self.base & bits == value:
+            asked = base_fresh & (self.mask | self.looked)
+            if not bits & ~(self.known | asked) and self.base & bits == value:
+                self.mask |= bits & asked  # that it is so, was decided by more than a lookup now
                 continue
             self.emitted.append(set_field(name, value, bits))
             self.base = self.base & ~bits | value
@@ -376,7 +397,7 @@ class Packet:
                 if action.name.startswith("tun_"):
                     return False
                 bits = FIELDS[action.name].place(action.mask)
-                if bits & ~(self.known | self.base_fresh & self.mask) and not at_any_price:
+                if bits & ~(self.known | self.base_fresh & (self.mask | self.looked)) and not at_any_price:
                     return False
             elif not isinstance(action, Output | Userspace | Truncate):
                 return False

@@ -37,6 +37,7 @@ from vswitch.model.actions import (
 from vswitch.ofproto.action_set import in_order
 from vswitch.ofproto.classifier import Wildcards
 from vswitch.ofproto.packet import BlindError, Packet
+from vswitch.ofproto.paths import Checkpoint, Piece
 from vswitch.ofproto.places import IN_PORT, IP_FRAG, PIPELINE_BITS, PLACES, PORT_BITS, PRIORITY, TUNNEL_BITS, Place
 from vswitch.ofproto.translation import (
     ControllerSend,
@@ -103,17 +104,19 @@ Doer = Callable[["Run", FlowAction], None]
 class Run:
     """The walk. `stage`: where it is; `depth`: how many lists are in each other, `copies`: how many of them are copies;
     `first`: the first rule, whose the action set is; `hashed`: the seed by which the datapath has made dp_hash;
-    `priority`: the packet's as it came, and the bits that say so."""
+    `priority`: the packet's as it came, and the bits that say so. `way`: the lookups so far, and `places`: where NORMAL
+    found addresses, for `paths`; None: nobody wants to know. `plain`: that is all there is to say of the walk."""
 
     __slots__ = (
         "action_set", "buckets", "controllers", "copies", "depends", "depth", "do", "effects", "first", "frames",
-        "halt", "hashed", "lookups", "meters", "now_ns", "packet", "priority", "recorder", "resubmits", "rules",
-        "stage", "stop", "view", "wildcards",
+        "halt", "hashed", "lookups", "meters", "now_ns", "packet", "places", "plain", "priority", "recorder",
+        "resubmits", "rules", "stage", "stop", "view", "way", "wildcards",
     )  # fmt: skip
 
     def __init__(
-        self, view: View, packet: Packet, now_ns: int, do: Mapping[type, Doer], recorder: Recorder | None
-    ) -> None:
+        self, view: View, packet: Packet, now_ns: int, do: Mapping[type, Doer], recorder: Recorder | None,
+        way: list[Checkpoint] | None = None,
+    ) -> None:  # fmt: skip
         self.view = view
         self.packet = packet
         self.now_ns = now_ns
@@ -127,6 +130,9 @@ class Run:
         self.effects: list[Effect] = []
         self.depends: set[Dependency] = set()
         self.wildcards = Wildcards()
+        self.way = way
+        self.places: list[tuple[int, int, int | None]] = []
+        self.plain = True
         self.stage = Stage()
         self.action_set: tuple[FlowAction, ...] = ()
         self.halt = Halt.NOT
@@ -197,9 +203,11 @@ class Run:
         mask = wildcards.mask
         if mask & PORT_BITS and not self.view.config.fragments:
             mask |= _FRAGMENT
-            packet.consult(mask & ~PORT_BITS if key & _FRAGMENT else mask)
+            packet.look(mask & ~PORT_BITS if key & _FRAGMENT else mask)
         else:
-            packet.consult(mask)
+            packet.look(mask)
+        if self.way is not None and self.plain:
+            self._note_lookup(number, in_port, rule)
         self.resubmits += 1
         self.depends.add(_OF_TABLE[number])
         self.lookups.append(Lookup(number, key, mask, rule, fresh))
@@ -218,6 +226,22 @@ class Run:
         self.act(rule.actions, found)
         self.depth -= 1
         self.stage = stage
+
+    def _note_lookup(self, number: int, in_port: int | None, rule: Rule | None) -> None:
+        """What the key consisted of that was looked up."""
+        packet = self.packet
+        fresh, key = packet.fresh, packet.key
+        if in_port is not None:
+            fresh, key = fresh & ~IN_PORT.mask, key & ~IN_PORT.mask | IN_PORT.place(in_port)
+        pieces: list[tuple[int, Piece]] = []
+        for own, _, piece in packet.derived:
+            if piece is None or (in_port is not None and own & IN_PORT.mask):
+                self.plain = False
+                return
+            pieces.append((own, piece))
+        constant = key & ~fresh & ~packet.derived_bits
+        assert self.way is not None
+        self.way.append(Checkpoint(number, packet.mask, fresh, constant, tuple(pieces), rule))
 
     def _miss(self, number: int) -> None:
         """No rule of the table takes it."""
@@ -286,6 +310,7 @@ class Run:
     def on_copy(self, what: Callable[[], None], *, action_set: bool = False) -> None:
         """Do it to a copy, and the packet's action set behind it, if it has one there; the packet stays as it is."""
         packet = self.packet
+        self.plain = False
         saved = packet.snapshot()
         own = (self.action_set, self.frames, self.stage, self.hashed, self.depth)
         outer, packet.emitted, self.frames = packet.emitted, [], []
@@ -313,6 +338,7 @@ class Run:
     def halt_for(self, stop: Stop) -> None:
         """Let the datapath do this first."""
         self.halt, self.stop = Halt.STOP, stop
+        self.plain = False
 
     def frozen(self, frames: list[Frame]) -> FrozenState:
         """What goes on later, with these lists of actions."""
@@ -334,6 +360,7 @@ class Run:
 
     def thaw(self, state: FrozenState) -> None:
         """Be as the walk was that this is the rest of."""
+        self.plain = False
         packet = self.packet
         packet.assign(state.mask, state.value)
         packet.base_fresh &= ~(state.mask & ~PIPELINE_BITS)

@@ -20,7 +20,7 @@ __all__ = ["MAX_BUNDLES", "MAX_BUNDLE_MESSAGES", "MAX_MONITORS", "OpenBundle", "
 MAX_BUNDLES = 64
 """Bundles that one session may have open at a time."""
 MAX_BUNDLE_MESSAGES = 1_000_000
-"""Messages in all bundles of one session: as many as a table may have flows."""
+"""Messages in all bundles of all sessions: as many as a table may have flows."""
 MAX_MONITORS = 1024
 """Flow monitors of one session: each change of a flow is compared with every one."""
 _DEFAULTS = {

@@ -67,7 +67,7 @@ class Statistics:
         if isinstance(request, s.FlowStatsRequest):
             return self._flows(request, now_ns)
         if isinstance(request, s.TableFeaturesRequest):
-            return s.MultipartReply("table_features", tuple(table_features(each) for each in self._tables))
+            return s.MultipartReply("table_features", tuple(table_features(each, version) for each in self._tables))
         assert isinstance(request, s.StatsRequest)
         kind = request.kind
         answer = getattr(self, f"_{kind}", None) if kind in _KINDS else None
@@ -90,9 +90,7 @@ class Statistics:
 
     def _table(self, _request: s.StatsRequest, _version: int, _now_ns: int) -> list[object]:
         return [
-            s.TableStats(
-                each.number, len(each), each.lookups, each.matched, each.name or f"table{each.number}", each.max_flows
-            )
+            s.TableStats(each.number, len(each), each.lookups, each.matched, each.name, each.max_flows)
             for each in self._tables
         ]
 
@@ -142,7 +140,7 @@ class Statistics:
 
     # ---- tables are set
 
-    def set_table_features(self, wanted: tuple[s.TableFeatures, ...]) -> None:
+    def set_table_features(self, wanted: tuple[s.TableFeatures, ...], version: int) -> None:
         """Let tables have these names, sizes and metadata. OpenFlowError: a table cannot be like that; none is changed
         then. What tables can do is fixed."""
         seen = set[int]()
@@ -152,7 +150,7 @@ class Statistics:
             if each.table in seen:
                 raise _refuse("bad_table", f"table features: table {each.table} twice")
             seen.add(each.table)
-            there = table_features(self._tables[each.table])
+            there = table_features(self._tables[each.table], version)
             if not len(self._tables[each.table]) <= each.max_entries <= self._tables.max_flows:
                 text = f"table features: table {each.table} of {each.max_entries} flows"
                 raise _refuse("bad_max_ent", f"{text}: at most {self._tables.max_flows}, and those that are in it")

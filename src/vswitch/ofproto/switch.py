@@ -300,7 +300,7 @@ class Switch:
         if message.more:
             return
         if tables:
-            self.statistics.set_table_features(tables)
+            self.statistics.set_table_features(tables, session.version)
             outcome.configuration = True
         self._statistics(message, xid, session, now_ns, outcome)
 

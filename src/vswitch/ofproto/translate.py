@@ -13,6 +13,7 @@ from typing import Any
 from vswitch.base.errors import ConfigError, LimitError
 from vswitch.fields.openflow import PIPELINE_SLOTS
 from vswitch.fields.registry import SLOTS
+from vswitch.messages import actions as a
 from vswitch.messages.actions import FlowAction
 from vswitch.messages.ports import PortConfig
 from vswitch.model.actions import check_actions
@@ -22,6 +23,7 @@ from vswitch.ofproto.do_output import DO_OUTPUT
 from vswitch.ofproto.learn import DO_LEARN
 from vswitch.ofproto.normal import normal
 from vswitch.ofproto.packet import Packet
+from vswitch.ofproto.paths import Paths
 from vswitch.ofproto.places import IN_PORT, IP_FRAG
 from vswitch.ofproto.recorder import Recorder
 from vswitch.ofproto.run import ALL_BITS, UNSET, Run, TranslationError, pruned
@@ -29,7 +31,25 @@ from vswitch.ofproto.translation import FrozenState, Stage, Translation, View
 
 __all__ = ["DO", "translate"]
 
-DO: dict[type, Callable[[Run, Any], None]] = {**DO_FIELDS, **DO_OUTPUT, **DO_GROUP, **DO_LEARN}
+_PLAIN = (
+    a.SetField, a.RegLoad, a.RegMove, a.WriteMetadata, a.GotoTable, a.Resubmit, a.Output, a.WriteActions,
+    a.ClearActions, a.Note, a.Conjunction,
+)  # fmt: skip
+"""Actions that decide by nothing but bits of the packet that they ask for, and by what `paths` is cleared for."""
+
+
+def _not_plain(do: Callable[[Run, Any], None]) -> Callable[[Run, Any], None]:
+    def doing(run: Run, action: Any) -> None:
+        run.plain = False
+        do(run, action)
+
+    return doing
+
+
+DO: dict[type, Callable[[Run, Any], None]] = {
+    kind: do if kind in _PLAIN else _not_plain(do)
+    for kind, do in {**DO_FIELDS, **DO_OUTPUT, **DO_GROUP, **DO_LEARN}.items()
+}
 """Kind of action -> what does it."""
 
 _ALWAYS = IN_PORT.mask | SLOTS["recirc_id"].mask
@@ -53,15 +73,17 @@ def translate(
     recorder: Recorder | None = None,
     actions: tuple[FlowAction, ...] | None = None,
     resume: FrozenState | None = None,
+    paths: Paths | None = None,
 ) -> Translation:
     """What becomes of the packet with this key (of a flow: in_port is OpenFlow's), and of those like it.
 
     A key with a recirculation id goes on where `view.frozen` says. `actions`: do these instead of looking it up, as a
     packet-out wants it. `resume`: go on from this state, as a controller wants it. `recorder`: is told of each step.
-    `now_ns`: the time of the answer. `frame` (None: not known) is not looked at by any action that there is."""
+    `now_ns`: the time of the answer. `frame` (None: not known) is not looked at by any action that there is.
+    `paths`: is told of the way that the packet took."""
     # hot: once per upcall
     packet = Packet(key & ~_ACTION_SET_OUTPUT.mask | _UNSET_OUTPUT, _FRESH, _ALWAYS)
-    run = Run(view, packet, now_ns, DO, recorder)
+    run = Run(view, packet, now_ns, DO, recorder, None if paths is None else [])
     error = ""
     try:
         _walk(run, key, actions, resume)
@@ -78,11 +100,12 @@ def translate(
             recorder.note(f">>>> {error} <<<<")
     if error:
         return Translation(
-            (), packet.mask, tuple(run.rules), tuple(run.lookups), depends=frozenset(run.depends), error=error
-        )
-    return Translation(
+            (), packet.mask | packet.looked, tuple(run.rules), tuple(run.lookups), depends=frozenset(run.depends),
+            error=error,
+        )  # fmt: skip
+    translation = Translation(
         emitted,
-        packet.mask,
+        packet.mask | packet.looked,
         tuple(run.rules),
         tuple(run.lookups),
         tuple(run.buckets),
@@ -91,6 +114,9 @@ def translate(
         tuple(run.effects),
         frozenset(run.depends),
     )
+    if paths is not None and run.plain and resume is None and not IN_PORT.mask & ~packet.fresh and run.way is not None:
+        paths.learn(packet.came, run.way, packet.mask, run.places, translation, actions)
+    return translation
 
 
 def _walk(run: Run, key: int, actions: tuple[FlowAction, ...] | None, resume: FrozenState | None) -> None:

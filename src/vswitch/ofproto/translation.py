@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vswitch.base.errors import TableFullError
 from vswitch.messages.actions import FlowAction
@@ -244,10 +244,9 @@ class FrozenStates:
 # ---- what it gives
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """One lookup: in `table`, with this key, decided by these bits of that key. `rule`: None is a miss. `fresh`: which
-    bits of the key are those of the packet as it came in."""
+class Lookup(NamedTuple):
+    """One lookup: in `table`, with this key, decided by these bits of that key. `rule`: None is a miss. `fresh`: bits
+    of the key that were as the packet came."""
 
     table: int
     key: int
@@ -308,8 +307,7 @@ class FinTimedOut:
 Effect = MacLearned | Learned | FinTimedOut
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(NamedTuple):
     """An answer: `actions` of the datapath for all packets that agree in `mask` (over the key of a flow) with the one
     that was asked about. `rules`: passed, in order, to be credited with packets and bytes; `buckets`: (group, index of
     the bucket) likewise, `meters` likewise. `controllers`: what userspace actions stand for, whose user data is an

@@ -46,12 +46,12 @@ _COPY_ONF = Struct("!2xHHH2x")
 
 def _output_10(body: bytes, _scope: Scope) -> FlowAction:
     port, max_len = _OUTPUT_10.unpack(body)
-    return act.Output(port_from_16(port), max_len if port == 0xFFFD else 0)
+    return act.Output(port_from_16(port), max_len)
 
 
 def _output_11(body: bytes, _scope: Scope) -> FlowAction:
     port, max_len = _OUTPUT_11.unpack(body)
-    return act.Output(check_port(port), max_len if port == _CONTROLLER else 0)
+    return act.Output(check_port(port), max_len)
 
 
 def _enqueue(body: bytes, _scope: Scope) -> FlowAction:
@@ -286,10 +286,9 @@ def _named(name: str, layout: str, *members: str) -> Callable[[Any, Scope], byte
 def _write_output(action: act.Output, scope: Scope) -> bytes | None:
     if action.truncate:
         return None
-    max_len = action.max_len if action.port == _CONTROLLER else 0
     if scope.version == 1:
-        return frame(0, _OUTPUT_10.pack(port_to_16(action.port), max_len))
-    return frame(0, _OUTPUT_11.pack(action.port, max_len))
+        return frame(0, _OUTPUT_10.pack(port_to_16(action.port), action.max_len))
+    return frame(0, _OUTPUT_11.pack(action.port, action.max_len))
 
 
 def _write_enqueue(action: act.Enqueue, scope: Scope) -> bytes:

@@ -38,8 +38,9 @@ from vswitch.openflow.wire import HEADER, HEADER_BYTES, VERSIONS, Dialect, Proto
 
 __all__ = ["MAX_ERROR_DATA", "Connected", "Connection", "Event", "Failed", "Received", "Refused"]
 
-MAX_ERROR_DATA = 64
-"""Bytes of a refused message that are sent back: as few as OpenFlow 1.3.5 section A.4.4 allows."""
+MAX_ERROR_DATA = 65535 - 12
+"""Bytes of a refused message that are sent back: all, as far as an error message has room. OpenFlow 1.3.5 section A.4.4
+asks for 64; who gets all of it can show what was refused."""
 
 _HELLO, _ERROR = 0, 1
 _XIDS = 1 << 32

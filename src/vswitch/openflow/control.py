@@ -130,6 +130,8 @@ def encode_features(message: FeaturesReply, dialect: Dialect) -> bytes:
 # ---- configuration
 
 _FRAGMENTS, _INVALID_TTL = 3, 1 << 2
+_INVALID_TTL_UNTIL = 3
+"""OpenFlow 1.2 is the last that has the flag, and Open vSwitch has it in 1.0 too."""
 
 
 def decode_config(
@@ -138,7 +140,7 @@ def decode_config(
     """Both have one shape. OpenFlowError: bits that the version does not have, in what is to be set."""
     need(body, _CONFIG.size, "bad_request.bad_len", "a switch configuration")
     flags, length = _CONFIG.unpack_from(body)
-    known = _FRAGMENTS | (_INVALID_TTL if dialect.version in (2, 3) else 0)
+    known = _FRAGMENTS | (_INVALID_TTL if dialect.version <= _INVALID_TTL_UNTIL else 0)
     if flags & ~known and cls is SetConfig:
         raise OpenFlowError("switch_config_failed.bad_flags", f"flags {flags:#x}, of which {known:#x} are known")
     return cls(flags & _FRAGMENTS, length, bool(flags & known & _INVALID_TTL))
@@ -147,7 +149,7 @@ def decode_config(
 def encode_config(message: SetConfig | GetConfigReply, dialect: Dialect) -> bytes:
     """As it is read."""
     flags = message.fragments & _FRAGMENTS
-    if message.invalid_ttl and dialect.version in (2, 3):
+    if message.invalid_ttl and dialect.version <= _INVALID_TTL_UNTIL:
         flags |= _INVALID_TTL
     return _CONFIG.pack(flags, message.miss_send_length)
 

@@ -9,9 +9,9 @@ from struct import Struct
 
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.stats import BundleFeatures, BundleFeaturesRequest, ControllerStatus
-from vswitch.openflow.records import bad_length, properties, sized_records, to_ns
+from vswitch.openflow.records import bad_length, sized_records, to_ns
 from vswitch.openflow.stats import Records
-from vswitch.openflow.wire import property_bytes
+from vswitch.openflow.wire import properties, property_bytes
 
 __all__ = [
     "BUNDLE_FEATURES",
@@ -42,7 +42,7 @@ def _times_bytes(times: Times | None) -> bytes:
 
 def _times_from(data: bytes, what: str) -> Times | None:
     times = None
-    for kind, content in properties(data, what):
+    for kind, content in properties(data, what, once=True):
         if kind == 0xFFFF:
             continue
         if kind != _TIMES_PROPERTY:
@@ -94,7 +94,7 @@ def _decode_status(data: bytes, _version: int) -> tuple[object, ...]:
     found = []
     for (_, short_id, role, reason, channel), rest in sized_records(_STATUS, data, "controller status"):
         uri = ""
-        for kind, content in properties(rest, "controller status"):
+        for kind, content in properties(rest, "controller status", once=True):
             if kind == _URI_PROPERTY:
                 uri = content.decode("utf-8", "replace")
         found.append(ControllerStatus(short_id, role, reason, channel == _UP, uri))

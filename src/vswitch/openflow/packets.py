@@ -172,7 +172,7 @@ def decode_packet_in2(body: bytes, _dialect: Dialect) -> PacketIn:
 
 def encode_packet_in2(message: PacketIn, dialect: Dialect) -> bytes:
     """As it is read."""
-    reason = _reason_number(message.reason, 6)
+    reason = _reason_number(message.reason, dialect.version)
     parts = [property_bytes(_PACKET, message.frame)]
     if message.total_length != len(message.frame):
         parts.append(property_bytes(_FULL_LENGTH, message.total_length.to_bytes(4, "big")))

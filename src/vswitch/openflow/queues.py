@@ -15,13 +15,12 @@ from vswitch.openflow.records import (
     bad_length,
     port_from_wire,
     port_to_wire,
-    properties,
     sized_records,
     unpack,
     unsaid,
 )
 from vswitch.openflow.stats import Records, row
-from vswitch.openflow.wire import property_bytes
+from vswitch.openflow.wire import properties, property_bytes
 
 __all__ = [
     "QUEUE_DESCRIPTION",
@@ -110,7 +109,7 @@ def _decode_descriptions(data: bytes, _version: int) -> tuple[object, ...]:
     found = []
     for (port, queue, _), rest in sized_records(_DESCRIPTION, data, "queue description", 2):
         rates = {_MIN_RATE: _NO_RATE, _MAX_RATE: _NO_RATE}
-        for kind, content in properties(rest, "queue description"):
+        for kind, content in properties(rest, "queue description", once=True):
             if kind in rates:
                 if len(content) != _RATE.size:
                     raise bad_length("rate of a queue", len(content), _RATE.size, "bad_property.bad_len")

@@ -23,7 +23,6 @@ __all__ = [
     "known",
     "port_from_wire",
     "port_to_wire",
-    "properties",
     "seconds",
     "sized_records",
     "text_bytes",
@@ -36,7 +35,6 @@ __all__ = [
 UNKNOWN = (1 << 64) - 1
 """What stands for a counter that is not kept."""
 
-_PROPERTY = Struct("!HH")
 _SECOND = 1_000_000_000
 
 
@@ -79,27 +77,6 @@ def sized_records(
             raise bad_length(what, length, f"{layout.size} to {end - offset}")
         yield fields, data[offset + layout.size : offset + length]
         offset += length
-
-
-def properties(
-    data: bytes, what: str, error: str = "bad_property.bad_len", repeated: bool = False
-) -> Iterator[tuple[int, bytes]]:
-    """(type, content) of each property. OpenFlowError: a length does not fit; or two are of one type, which only those
-    of experimenters may be, unless they may be `repeated`."""
-    offset, end = 0, len(data)
-    seen: set[int] = set()
-    while offset < end:
-        if end - offset < 4:
-            raise bad_length(f"property of {what}", end - offset, "at least 4", error)
-        kind, length = _PROPERTY.unpack_from(data, offset)
-        padded = (length + 7) & ~7
-        if length < 4 or padded > end - offset:
-            raise bad_length(f"property {kind} of {what}", length, f"4 to {end - offset} with its padding", error)
-        if kind in seen and kind < 0xFFFE and not repeated:
-            raise OpenFlowError("bad_property.dup_type", f"{what} has property {kind} twice")
-        seen.add(kind)
-        yield kind, data[offset + 4 : offset + length]
-        offset += padded
 
 
 def to_ns(whole: int, rest: int) -> int:

@@ -12,8 +12,8 @@ from struct import Struct
 from typing import Any, TypeVar
 
 from vswitch.base.errors import ConfigError
-from vswitch.fields.openflow import OPENFLOW_FIELDS
 from vswitch.messages.stats import (
+    ALL_TABLE_BITMAPS,
     AggregateStats,
     BucketStats,
     Description,
@@ -33,7 +33,6 @@ from vswitch.openflow.records import (
     known,
     port_from_wire,
     port_to_wire,
-    properties,
     seconds,
     sized_records,
     text_bytes,
@@ -41,7 +40,7 @@ from vswitch.openflow.records import (
     to_ns,
     unpack,
 )
-from vswitch.openflow.wire import property_bytes
+from vswitch.openflow.wire import properties, property_bytes
 
 __all__ = ["RECORDS", "Records", "row"]
 
@@ -104,19 +103,6 @@ _TABLE = {
     3: Struct("!B7x32sQQIIQQQQIIIIQQ"),
     4: Struct("!B3xIQQ"),
 }
-_OXM_12 = [each for each in OPENFLOW_FIELDS.values() if each.oxm and each.oxm[0] == 0x8000 and each.since <= 3]
-_MATCH_12 = sum(1 << each.oxm[1] for each in _OXM_12 if each.oxm)
-_SET_12 = sum(1 << each.oxm[1] for each in _OXM_12 if each.oxm and each.writable)
-_INSTRUCTIONS = 0x3E  # goto_table to clear_actions
-_ACTIONS_11, _ACTIONS_12 = 0x01FFE7FF, 0x03FF8001  # all but those that copy a TTL
-_EVERY_BIT = (1 << 64) - 1
-_ALL_BITMAPS = {
-    1: (0x3FFFFF,),
-    2: (0xFBFF, 0xFBFF, _INSTRUCTIONS, _ACTIONS_11, _ACTIONS_11, 0),
-    3: (
-        _MATCH_12, _MATCH_12, _ACTIONS_12, _ACTIONS_12, _SET_12, _SET_12, _EVERY_BIT, _EVERY_BIT, _INSTRUCTIONS, 0,
-    ),
-}  # fmt: skip
 
 
 def _encode_table(entry: TableStats, version: int) -> bytes:
@@ -124,9 +110,9 @@ def _encode_table(entry: TableStats, version: int) -> bytes:
     counters = (entry.active, entry.lookups, entry.matched)
     if version >= 4:
         return layout.pack(entry.table, *counters)
-    bitmaps = entry.bitmaps or _ALL_BITMAPS[version]
-    if len(bitmaps) != len(_ALL_BITMAPS[version]):
-        raise ConfigError(f"table {entry.table} has {len(bitmaps)} bitmaps, and not {len(_ALL_BITMAPS[version])}")
+    bitmaps = entry.bitmaps or ALL_TABLE_BITMAPS[version]
+    if len(bitmaps) != len(ALL_TABLE_BITMAPS[version]):
+        raise ConfigError(f"table {entry.table} has {len(bitmaps)} bitmaps, and not {len(ALL_TABLE_BITMAPS[version])}")
     return layout.pack(entry.table, text_bytes(entry.name, 32, "table"), *bitmaps, entry.max_entries, *counters)
 
 
@@ -136,7 +122,7 @@ def _decode_table(data: bytes, version: int) -> tuple[object, ...]:
         return tuple(TableStats(*fields) for fields in records)
     found = []
     for table, name, *bitmaps, max_entries, active, lookups, matched in records:
-        told = tuple(bitmaps) if tuple(bitmaps) != _ALL_BITMAPS[version] else ()
+        told = tuple(bitmaps) if tuple(bitmaps) != ALL_TABLE_BITMAPS[version] else ()
         found.append(TableStats(table, active, lookups, matched, text_from(name), max_entries, told))
     return tuple(found)
 
@@ -213,7 +199,7 @@ def _port_of(fields: tuple[Any, ...], rest: bytes) -> PortStats:
     _, port, whole, part, *traffic = fields
     frames: tuple[int, ...] = (counter(None),) * 4
     custom: tuple[tuple[str, int], ...] = ()
-    for kind, content in properties(rest, "port statistics"):
+    for kind, content in properties(rest, "port statistics", once=True):
         if kind == _ETHERNET_PROPERTY:
             frames = unpack(_ETHERNET, content, "Ethernet statistics of a port")
         elif kind == _EXPERIMENTER_PROPERTY:
@@ -254,7 +240,7 @@ def _decode_queue(data: bytes, version: int) -> tuple[object, ...]:
         return tuple(_queue_of(fields, version) for fields in fixed_records(layout, data, "queue statistics"))
     found = []
     for (_, *fields), rest in sized_records(layout, data, "queue statistics"):
-        for _ in properties(rest, "queue statistics"):
+        for _ in properties(rest, "queue statistics", once=True):
             pass  # experimenters' alone
         found.append(_queue_of(fields, version))
     return tuple(found)
@@ -267,7 +253,9 @@ def _queue_of(fields: Sequence[int], version: int) -> QueueStats:
 
 # ---- groups
 
-_GROUP = {2: Struct("!H2xII4xQQ"), 4: Struct("!H2xII4xQQII")}
+_TIMED_GROUP = Struct("!H2xII4xQQII")
+_GROUP = {1: _TIMED_GROUP, 2: Struct("!H2xII4xQQ"), 4: _TIMED_GROUP}
+"""Nicira's groups of OpenFlow 1.0 are counted as 1.3's are."""
 _BUCKET = Struct("!QQ")
 _GROUP_FEATURES = Struct("!II4I4I")
 
@@ -277,7 +265,7 @@ def _encode_group(entry: GroupStats, version: int) -> bytes:
     buckets = b"".join(_BUCKET.pack(each.packets, each.bytes) for each in entry.buckets)
     length = layout.size + len(buckets)
     fields = (length, entry.id, entry.references, entry.packets, entry.bytes)
-    return layout.pack(*fields, *(seconds(entry.duration_ns) if version >= 4 else ())) + buckets
+    return layout.pack(*fields, *(seconds(entry.duration_ns) if layout is _TIMED_GROUP else ())) + buckets
 
 
 def _decode_group(data: bytes, version: int) -> tuple[object, ...]:

@@ -13,9 +13,9 @@ from vswitch.base.errors import ConfigError
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import TableMod
 from vswitch.messages.stats import TableDescription
-from vswitch.openflow.records import bad_length, properties, sized_records, unpack, unsaid
+from vswitch.openflow.records import bad_length, sized_records, unpack, unsaid
 from vswitch.openflow.stats import Records
-from vswitch.openflow.wire import property_bytes
+from vswitch.openflow.wire import properties, property_bytes
 
 __all__ = ["TABLE_DESCRIPTION", "decode_table_description", "decode_table_mod", "encode_table_mod"]
 
@@ -43,7 +43,7 @@ class _Parameters:
 
 def _parameters(data: bytes, what: str) -> _Parameters:
     found = _Parameters()
-    for kind, content in properties(data, what):
+    for kind, content in properties(data, what, once=True):
         layout = {_EVICTION: _EVICTION_CONTENT, _VACANCY: _VACANCY_CONTENT}.get(kind)
         if layout is None:
             name = "bad_property.bad_experimenter" if kind == 0xFFFF else "bad_property.bad_type"

@@ -11,9 +11,9 @@ from struct import Struct
 
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.stats import TableFeatures
-from vswitch.openflow.records import bad_length, properties, sized_records, text_bytes, text_from, unsaid
+from vswitch.openflow.records import bad_length, sized_records, text_bytes, text_from, unsaid
 from vswitch.openflow.stats import Records
-from vswitch.openflow.wire import property_bytes
+from vswitch.openflow.wire import properties, property_bytes
 
 __all__ = ["TABLE_FEATURES"]
 
@@ -125,7 +125,7 @@ def _decode(data: bytes, version: int) -> tuple[object, ...]:
         if command >= _COMMANDS:
             raise OpenFlowError("table_features_failed.bad_command", f"command {command} of table features, at most 3")
         told = []
-        for kind, content in properties(rest, f"table {table}"):
+        for kind, content in properties(rest, f"table {table}", once=True):
             if not _known(kind, version):
                 raise OpenFlowError(
                     "bad_property.bad_type", f"table {table} has a property {kind:#x} that is not known"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from vswitch.base.errors import VswitchError
+from vswitch.messages.base import NICIRA, ONF, version_name
 from vswitch.messages.errors import OpenFlowError
 
 __all__ = [
@@ -43,20 +44,13 @@ MAX_MESSAGE_BYTES = 0xFFFF
 VERSIONS = (1, 2, 3, 4, 5, 6)
 """OpenFlow 1.0 to 1.5."""
 
-NICIRA = 0x00002320
-ONF = 0x4F4E4600
-
 _PROPERTY = Struct("!HH")
+_EXPERIMENTER_PROPERTIES = 0xFFFE
 _FIRST_RESERVED_16, _FIRST_RESERVED_32 = 0xFF00, 0xFFFFFF00
 
 
 class ProtocolError(VswitchError):
     """What came is no OpenFlow, or not from there: the connection is of no more use."""
-
-
-def version_name(version: int) -> str:
-    """As people write it: 4 is "1.3"."""
-    return f"1.{version - 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +101,23 @@ def property_bytes(kind: int, value: bytes) -> bytes:
     return pad8(_PROPERTY.pack(kind, 4 + len(value)) + value)
 
 
-def properties(data: bytes, error: str = "bad_property.bad_len") -> Iterator[tuple[int, bytes]]:
-    """(type, value) of each property in `data`. OpenFlowError `error`: a length is wrong."""
+def properties(
+    data: bytes, what: str = "a message", error: str = "bad_property.bad_len", *, once: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """(type, value) of each property in `data`, which is of `what`. `once`: each type is there once, but for those of
+    experimenters. OpenFlowError: a length does not fit (`error`), or a type is there twice."""
     at, end = 0, len(data)
+    seen: set[int] = set()
     while at < end:
-        if at + 4 > end:
-            raise OpenFlowError(error, f"{end - at} bytes at the end are no property")
+        if end - at < _PROPERTY.size:
+            raise OpenFlowError(error, f"{end - at} bytes at the end of {what} are no property")
         kind, length = _PROPERTY.unpack_from(data, at)
-        if length < 4 or at + length > end:
-            raise OpenFlowError(error, f"property {kind} of {length} bytes, where {end - at} are left")
-        yield kind, data[at + 4 : at + length]
-        at += length + -length % 8
+        padded = length + -length % 8
+        if length < _PROPERTY.size or padded > end - at:
+            what = f"property {kind} of {what} has {length} bytes, where {end - at} are left, padding included"
+            raise OpenFlowError(error, what)
+        if once and kind in seen and kind < _EXPERIMENTER_PROPERTIES:
+            raise OpenFlowError("bad_property.dup_type", f"{what} has property {kind} twice")
+        seen.add(kind)
+        yield kind, data[at + _PROPERTY.size : at + length]
+        at += padded
