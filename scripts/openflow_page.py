@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scripts.openflow_rows import ABSENT, ACTIONS, MESSAGES, MULTIPARTS, TOLD, MessageRow
-from vswitch.fields.generate import write_or_check
+from vswitch.fields.generate import markdown_table, write_or_check
 from vswitch.fields.openflow import OPENFLOW_FIELDS, OXM_CLASSES, FlowField
 from vswitch.messages import actions as act
 from vswitch.messages.base import Message
@@ -94,13 +94,6 @@ _GROUP = GroupMod(GroupCommand.ADD, 1, buckets=(Bucket(_OUT),))
 _METER = MeterMod(MeterCommand.ADD, 1, bands=(MeterBand(1000),))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
 def _code(text: str) -> str:
     return f"`{text}`"
 
@@ -130,8 +123,11 @@ def _answer(message: Message, version: int) -> str:
         read, xid = codec.decode(codec.encode(message, version, 1))
     except OpenFlowError as error:
         return f"refused: {_code(error.error)}"
-    refusals = [reply for reply, _ in _switch(own).handle(read, xid, own, 0).replies if isinstance(reply, Error)]
-    return f"refused: {_code(refusals[0].error)}" if refusals else "works"
+    replies = [reply for reply, _ in _switch(own).handle(read, xid, own, 0).replies]
+    for reply in replies:
+        codec.encode(reply, version, xid)
+    refusals = [reply.error for reply in replies if isinstance(reply, Error)]
+    return f"refused: {_code(refusals[0])}" if refusals else "works"
 
 
 def _answers(messages: Iterable[tuple[Message, int]]) -> str:
@@ -167,11 +163,11 @@ def _message_rows(rows: Sequence[MessageRow]) -> Iterator[Sequence[str]]:
 
 def _messages() -> Iterator[str]:
     yield from ("## Messages of controllers", "")
-    yield from _table(("Message", *_HEADS, "Now"), _message_rows(MESSAGES))
+    yield from markdown_table(("Message", *_HEADS, "Now"), _message_rows(MESSAGES))
     yield from ("", "## Requests for statistics and descriptions (multipart)", "")
-    yield from _table(("Request", *_HEADS, "Now"), _message_rows(MULTIPARTS))
+    yield from markdown_table(("Request", *_HEADS, "Now"), _message_rows(MULTIPARTS))
     yield from ("", "## Messages of the switch", "", "Beside errors and the replies to multipart requests.", "")
-    yield from _table(("Message", *_HEADS), _message_rows(TOLD))
+    yield from markdown_table(("Message", *_HEADS), _message_rows(TOLD))
 
 
 # ---- actions
@@ -225,7 +221,7 @@ def _action_rows() -> Iterator[Sequence[str]]:
 def _actions() -> Iterator[str]:
     yield from _ACTIONS_INTRODUCTION.splitlines()
     yield ""
-    yield from _table(("Action", *_HEADS, "Now"), _action_rows())
+    yield from markdown_table(("Action", *_HEADS, "Now"), _action_rows())
 
 
 # ---- fields
@@ -272,7 +268,7 @@ def _field_rows() -> Iterator[Sequence[str]]:
 def _fields() -> Iterator[str]:
     yield from _FIELDS_INTRODUCTION.splitlines()
     yield ""
-    yield from _table(("Field", "Bits", "NXM", "OXM", "Mask", "Set", "Needs", "Match"), _field_rows())
+    yield from markdown_table(("Field", "Bits", "NXM", "OXM", "Mask", "Set", "Needs", "Match"), _field_rows())
     yield from ("", "Planned (`bad_match.bad_field` until then):", "")
     for group, names in ABSENT:
         assert not set(names.split()) & set(OPENFLOW_FIELDS), names
@@ -320,7 +316,7 @@ def _groups_and_meters() -> Iterator[str]:
     yield from ("## Groups and meters", "")
     rows = [(what, _answer(message, VERSIONS[-1])) for what, message in _group_rows()]
     rows += [(what, _answer(message, 4)) for what, message in _meter_rows()]
-    yield from _table(("", "Now"), rows)
+    yield from markdown_table(("", "Now"), rows)
 
 
 def _bounds() -> Iterator[str]:
@@ -340,7 +336,9 @@ def _bounds() -> Iterator[str]:
         ("messages in bundles of one connection", session.MAX_BUNDLE_MESSAGES, "bundle_failed.msg_too_many"),
         ("flow monitors of one connection", session.MAX_MONITORS, "flow_monitor_failed.unknown"),
     )
-    yield from _table(("", "At most", "Past it"), ((what, f"{most:,}", _code(error)) for what, most, error in rows))
+    yield from markdown_table(
+        ("", "At most", "Past it"), ((what, f"{most:,}", _code(error)) for what, most, error in rows)
+    )
 
 
 def page() -> str:
