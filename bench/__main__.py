@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, openflow_cases, policies, reacting, scaling, scanning, tables
+from bench import forwarding, openflow_cases, openflow_reactive, policies, reacting, scaling, scanning, tables
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -34,6 +34,8 @@ CASES: dict[str, Case] = {
     "openflow-upcalls": openflow_cases.new_flows,
     "openflow-rules": openflow_cases.flow_mods,
     "openflow-withdrawal": openflow_cases.withdrawal,
+    "openflow-reactive": openflow_reactive.reactive,
+    "openflow-scan": openflow_reactive.scanned,
 }
 
 

@@ -1,4 +1,4 @@
-"""What an OpenFlow pipeline costs: TCP through it, new flows, rules that come and go, changes beside 100,000 megaflows."""
+"""What an OpenFlow pipeline costs: TCP through it, new flows, rules that come and go, and a change of them."""
 
 from __future__ import annotations
 
@@ -143,6 +143,7 @@ FILL_RATE = round(15_000 / patience())
 FILL_S = MEGAFLOWS / FILL_RATE + 3
 PROBE_RATE = round(20_000 / patience())
 STILL_S = 0.3
+PATIENCE_S = 5 * patience()
 WITHDRAWALS = 3
 
 
@@ -152,7 +153,8 @@ def withdrawal(plan: Plan) -> Iterator[Figure]:
     flows += normal()[:2]
     with Bed() as bed:
         runs = {}
-        for make in (partial(VswitchRun, flows), partial(OpenVswitchOfctl, flows)):
+        makes: tuple[Callable[[], OpenFlowSwitch], ...] = (partial(VswitchRun, flows), partial(OpenVswitchOfctl, flows))
+        for make in makes:
             switch, hosts = bed.connect(make, 4)
             crowd, probe = (
                 Sender(hosts[0], hosts[1], MEGAFLOWS, pinned=False),
@@ -193,12 +195,14 @@ def _withdraw(switch: OpenFlowSwitch, crowd: Sender, probe: Sender, sinks: tuple
         client.send(FlowMod(FlowCommand.ADD, match, (), 50_000), BarrierRequest())
         replied = 0.0
         seen = sink.count
-        while (now := time.perf_counter()) - last < STILL_S:
+        while (now := time.perf_counter()) - last < STILL_S or (not replied and now - begin < PATIENCE_S):
             if sink.count != seen:
                 seen, last = sink.count, now
             if not replied and client.replied():
                 replied = now
             time.sleep(0.0002)
+        if not replied:
+            raise LabError(f"{switch.label}: no reply to a barrier within {PATIENCE_S} s")
         probe.finish()
         crowd.finish()
         client.send(FlowMod(FlowCommand.DELETE_STRICT, match, (Output(1),), 50_000), BarrierRequest())

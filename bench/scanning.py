@@ -24,7 +24,7 @@ from bench.switches import Bridge, OpenVswitch
 from bench.testbed import ROOT, Bed, Sender
 from tests.lab import Host, LabError, patience
 
-__all__ = ["scan"]
+__all__ = ["LASTS", "MAX_ROUNDS", "Ground", "scan"]
 
 SCAN_RATE = round(20_000 / patience())
 """Packets/s, each of a new flow."""
@@ -112,6 +112,10 @@ class Ground:
         """Without the scan and right afterwards under it."""
         quiet, _, _ = self._connections(seconds, at_a_time, scanned=False)
         return Scanned(quiet, *self._connections(seconds, at_a_time, scanned=True))
+
+    def quiet(self, seconds: float, at_a_time: int) -> float:
+        """Connections/s without the scan."""
+        return self._connections(seconds, at_a_time, scanned=False)[0]
 
     def _connections(self, seconds: float, at_a_time: int, *, scanned: bool) -> tuple[float, float, float]:
         """Connections/s; packets/s of the scan that arrived; CPU seconds of the switch for each second."""
