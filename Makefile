@@ -24,7 +24,7 @@ CASES ?=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup object generate format lint check test test-kernel slow bench bench-kernel bench-objects demo wheel clean
+.PHONY: help setup object generate format lint check test test-kernel slow interop bench bench-kernel bench-objects demo wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,10 @@ test-kernel: setup object ## the tests that need root, under the oldest kernel p
 
 slow: setup object ## the tests that take minutes (root)
 	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS)
+
+interop: object ## ours with the programs of others: ovs-ofctl, os-ken, Open vSwitch (root; installs them; an hour)
+	@scripts/setup interop
+	$(ROOT_PYTEST) tests/interop
 
 bench: object bench-objects ## measure beside Open vSwitch and others (root; installs it): make bench CASES="tcp udp"
 	$(ROOT_PYTHON) -m bench $(CASES)

@@ -29,7 +29,8 @@ class Faucet:
         self._configuration = folder / "faucet.yaml"
         self._configuration.write_text(configuration)
         environment = {
-            **os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}", "FAUCET_CONFIG": str(self._configuration), "FAUCET_LOG": str(self._log),
+            **os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
+            "FAUCET_CONFIG": str(self._configuration), "FAUCET_LOG": str(self._log),
             "FAUCET_EXCEPTION_LOG": str(folder / "exceptions.log"), "FAUCET_PROMETHEUS_ADDR": "127.0.0.1",
             "FAUCET_CONFIG_STAT_RELOAD": "1", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip

@@ -106,6 +106,11 @@ def is_there(each: FlowField, key: int) -> bool:
     return not ("icmpv6_type" in needs and FIELDS["icmpv6_code"].take(key))
 
 
+def takes_the_rest(rule: NaiveRule | None) -> bool:
+    """Whether it is its table's miss (OpenFlow 1.3.5 section 5.4)."""
+    return rule is not None and not rule.priority and not rule.mask
+
+
 class Naive:
     def __init__(self, switch: NaiveSwitch) -> None:
         self.switch = switch
@@ -167,13 +172,11 @@ class Naive:
             case a.Resubmit(in_port, number):
                 self.table(packet, (table or 0) if number == 255 else number, goto=False, in_port=in_port)
             case a.Output(port, _, truncate):
-                miss = rule is not None and not rule.priority and not rule.mask and not self.in_group
-                self.output(packet, port, truncate, 0 if miss else 4 if self.in_group else 1)
+                self.output(packet, port, truncate, 4 if self.in_group else 0 if takes_the_rest(rule) else 1)
             case a.OutputReg(source):
                 self.output(packet, self.read(packet, source), 0, 1)
             case a.Controller(_, _, reason):
-                miss = reason == 1 and rule is not None and not rule.priority and not rule.mask
-                self.controller(packet, 0 if miss else reason)
+                self.controller(packet, 0 if reason == 1 and takes_the_rest(rule) else reason)
             case a.Group(number):
                 self.group(packet, number, table)
             case a.Clone(inner):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import TracebackType
 
 from tests.lab import LabError, patience
 
@@ -28,6 +29,17 @@ class Running:
             said = self.said()
             self.close()
             raise LabError(f"vswitch run: {line}{said}")
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ctrl-C; without an error in the test, there is none in what it said either."""
+        status = self.end()
+        if kind is None:
+            assert status == 0, self.errors.name
 
     def said(self) -> str:
         self.errors.seek(0)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab, patience, wait_until
+from tests.terminal import Terminal
 from vswitch import Datapath
 
 README = Path(__file__).parents[2] / "README.md"
@@ -27,77 +27,21 @@ here.bind(("10.0.0.1", 0))
 here.connect_ex(("10.0.0.2", int(sys.argv[1])))
 """
 
-_HOLD = "mkdir -p /run/netns; mount -t tmpfs none /run/netns && echo && exec cat"
-
-
-class Terminal:
-    """A shell as a user has it, with the programs of this Python first, and named network namespaces of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        programs = folder / "bin"
-        programs.mkdir()
-        self._write(programs / "vswitch", f'#!/bin/sh\nexec {sys.executable} -m vswitch "$@"\n')
-        self._write(programs / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        self._holder = subprocess.Popen(
-            [
-                "unshare",
-                "--mount",
-                "sh",
-                "-c",
-                "mkdir -p /run/netns; mount -t tmpfs none /run/netns && echo && exec cat",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._holder.stdout
-        assert self._holder.stdout.readline() == "\n"
-        path, modules = f"{programs}:{os.environ['PATH']}", os.pathsep.join(filter(None, sys.path))
-        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """A program, with its output in one."""
-        return subprocess.Popen(
-            ["nsenter", "--mount", "--root", "--wd", f"--target={self._holder.pid}", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self._environment,
-        )
-
-    def paste(self, block: str) -> str:
-        """What a block of shell prints; none of its lines fails."""
-        with self.start("sh", "-e", "-c", block) as process:
-            try:
-                output = process.communicate(timeout=60 * patience())[0]
-            finally:
-                process.kill()
-        assert process.returncode == 0, f"{block}\n{output}"
-        return output
-
-    def close(self) -> None:
-        self._holder.communicate()
-
 
 @pytest.fixture
 def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)
     yield terminal
     terminal.close()
-    for name in {"sw0", "dp0"} & set(Datapath.list()):
+    for name in {"sw0", "dp0", "br0", "br1"} & set(Datapath.list()):
         Datapath.delete(name)
 
 
 def test_readme_works_when_pasted(terminal: Terminal) -> None:
     kinds, blocks = zip(*BLOCKS, strict=True)
-    assert kinds == ("sh", "python", "sh", "python", "sh", "sh"), "another block in README.md: say here what it is"
-    make_hosts, program, look, policy, dpctl, remove_hosts = blocks
+    expected = ("sh", "python", "sh", "python", "sh", "sh", "sh", "python", "sh")
+    assert kinds == expected, "another block in README.md: say here what it is"
+    make_hosts, program, look, policy, dpctl, run, ofctl, bridge, remove_hosts = blocks
 
     assert sum(1 for line in program.splitlines() if line) == 10
     terminal.paste(make_hosts)
@@ -133,4 +77,28 @@ def test_readme_works_when_pasted(terminal: Terminal) -> None:
     assert "3 packets transmitted, 3 received" in output
     assert re.search(r"in_port\(\w+\).*packets:[1-9]", output)
     assert "dp0" not in Datapath.list()
+
+    with until_interrupted(terminal.start(*run.split())) as process:
+        assert process.stdout
+        assert "is running" in process.stdout.readline()
+        output = terminal.paste(ofctl)
+        assert "3 packets transmitted, 3 received" in output
+        assert re.search(r"n_packets=[1-9].* priority=1 actions=NORMAL", output)
+    with until_interrupted(terminal.start("python", "-u", "-c", bridge)) as process:
+        wait_until(lambda: "br1" in Datapath.list(), "the bridge is there", 20 * patience())
+        time.sleep(0.5)
+        terminal.paste(f"ip netns exec h1 python -c '{CONNECT}' 80")
+        assert process.stdout
+        assert process.stdout.readline().startswith("FlowMatch(in_port='1')")
+    assert not {"br0", "br1"} & set(Datapath.list())
     terminal.paste(remove_hosts)
+
+
+@contextmanager
+def until_interrupted(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20 * patience())
+    assert process.returncode == 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from tests.lab import wait_until
 from tests.ofctl_peer import BRIDGE, OpenVswitch, Result
 
 VERSIONS = ("OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15")
@@ -81,3 +85,42 @@ def test_both_print_the_same_of_meters_and_tables(programmed: OpenVswitch, versi
 @pytest.mark.parametrize("version", VERSIONS[4:])
 def test_both_print_the_same_configuration_of_tables(ovs: OpenVswitch, version: str) -> None:
     assert_alike(ovs, "-O", version, "dump-table-desc", BRIDGE)
+
+
+WATCHES = ["watch:", "watch:!initial", "watch:!own,!delete,tcp", "watch:!actions,table=1"]
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_both_are_told_the_same_of_changes(programmed: OpenVswitch, version: str, watch: str, tmp_path: Path) -> None:
+    log, changes = tmp_path / "log", {name: tmp_path / name for name in ("theirs", "ours")}
+    commands = {
+        "theirs": ["ovs-ofctl", "-vconsole:off", "-vvconn:file:dbg", f"--log-file={log}"],
+        "ours": [sys.executable, "-m", "vswitch", "ofctl"],
+    }
+    processes: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name, command in commands.items():
+            words = [*command, "-O", version, "monitor", BRIDGE, watch]
+            with changes[name].open("w") as file:
+                processes[name] = subprocess.Popen(
+                    words, env=programmed.environment, stdout=subprocess.PIPE, stderr=file, text=True
+                )
+        ours = processes["ours"].stdout
+        assert ours is not None
+        first = ours.readline()
+        wait_until(lambda: log.exists() and "BARRIER_REPLY" in log.read_text(), "theirs listens")
+        for flow in ("table=1,tcp,tp_dst=22,actions=output:1", "table=1,udp,actions=drop", "tcp,actions=output:2"):
+            assert programmed.ovs_ofctl("add-flow", BRIDGE, flow).status == 0
+        assert programmed.ovs_ofctl("del-flows", BRIDGE, "table=1").status == 0
+        wait_until(lambda: alike(changes) and "table=1" in changes["ours"].read_text(), "both are told the same")
+    finally:
+        for process in processes.values():
+            process.terminate()
+        told = {name: process.communicate()[0] for name, process in processes.items()}
+    assert plain(first + told["ours"]) == plain(told["theirs"])
+
+
+def alike(files: dict[str, Path]) -> bool:
+    """Whether both have the same in them, but for what ovs-ofctl says at its end."""
+    return plain(files["ours"].read_text()) == plain(files["theirs"].read_text())

@@ -17,10 +17,11 @@ from vswitch.bridge.collection import seldom
 from vswitch.bridge.options import MANAGEMENT_FOLDER, BridgeOptions
 from vswitch.bridge.targets import Tls
 from vswitch.cli.arguments import UsageError
+from vswitch.text.openflow_names import VERSIONS
 
 __all__ = ["run"]
 
-_VERSIONS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
+_VERSIONS = {name: number for number, name in VERSIONS.items()}
 
 
 def run(arguments: Namespace) -> None:
@@ -71,6 +72,8 @@ def _options(arguments: Namespace) -> BridgeOptions:
         max_backoff_s=arguments.max_backoff,
         packet_in_rate_per_s=arguments.packet_in_rate,
         packet_in_burst=arguments.packet_in_burst,
+        new_flow_rate_per_s=arguments.new_flow_rate,
+        max_flows=arguments.max_flows,
         max_megaflows=arguments.max_megaflows,
         restore_s=arguments.restore,
         tls=Tls(*given) if all(given) else None,

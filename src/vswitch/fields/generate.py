@@ -15,7 +15,7 @@ from pathlib import Path
 from vswitch.fields.kinds import FRAGMENTS
 from vswitch.fields.registry import FIELDS, KEY_BYTES, KEY_WORDS, SLOTS, Field, Slot
 
-__all__ = ["fields_page", "main", "write_or_check"]
+__all__ = ["fields_page", "main", "markdown_table", "write_or_check"]
 
 FIELDS_PAGE = Path(__file__).parents[3] / "docs" / "fields.md"
 
@@ -64,7 +64,8 @@ def _needs(view: Field) -> str:
     return ", ".join(one(need, allowed) for need, allowed in view.prerequisites)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table, line by line."""
     yield f"| {' | '.join(header)} |"
     yield "|" + "---|" * len(header)
     for row in rows:
@@ -94,7 +95,7 @@ def fields_page() -> str:
     """The whole text of docs/fields.md."""
     lines = _INTRODUCTION.splitlines()
     lines += ["", "## Fields", ""]
-    lines += _table(
+    lines += markdown_table(
         ("Field", "Bits", "Kind", "Text", "Needs", "Set", "Meaning"),
         (
             (_cell(v.name), str(v.bits), v.kind.name, _texts(v), _needs(v), "yes" if v.settable else "", v.doc)
@@ -112,7 +113,7 @@ def fields_page() -> str:
         "one int whose little-endian bytes are that union. No packet uses two slots that share bytes.",
         "",
     ]
-    lines += _table(
+    lines += markdown_table(
         ("Word", "Bytes", "Slot", "Byte order", "Fields"),
         ((str(s.offset // 8), _place(s), _cell(s.name), _order(s), _views(s)) for s in SLOTS.values()),
     )

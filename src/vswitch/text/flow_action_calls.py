@@ -38,7 +38,7 @@ from vswitch.text.flow_action_words import (
     Reader,
     read_bytes,
 )
-from vswitch.text.flow_values import FIELDS_BY_WORD, read_subfield, read_value, subfield_width
+from vswitch.text.flow_values import FIELDS_BY_WORD, read_destination, read_subfield, read_value, subfield_width
 from vswitch.text.flow_words import Item, read_bounded, read_port
 
 __all__ = ["CALLS"]
@@ -106,9 +106,7 @@ def _read_bundle(reader: Reader, item: Item) -> FlowAction:
         _among("fields", fields, HASH_FIELDS)
         _among("algorithm", algorithm, BUNDLE_ALGORITHMS)
         _among("kind of member", kind, ("ofport",))
-        destination = read_subfield(parts[4]) if count == 6 else None
-        if destination is not None and not destination.field.writable:
-            raise ConfigError(f"{parts[4]} can only be read")
+        destination = read_destination(parts[4]) if count == 6 else None
         ports = tuple(read_port(word, reader.context.ports, "members") for word in members.replace(",", " ").split())
         return Bundle(fields, read_bounded("basis", basis, 0xFFFF), algorithm, ports, destination)
 
@@ -126,12 +124,10 @@ def _read_multipath(reader: Reader, item: Item) -> FlowAction:
         fields, basis, algorithm, links, argument, destination = parts
         _among("fields", fields, HASH_FIELDS)
         _among("algorithm", algorithm, MULTIPATH_ALGORITHMS)
-        into = read_subfield(destination)
+        into = read_destination(destination)
         count = read_bounded("links", links, 65536, 1)
         if into.bits < 16 and count > 1 << into.bits:
             raise ConfigError(f"links {count} do not fit into the {into.bits} bits of {destination}")
-        if not into.field.writable:
-            raise ConfigError(f"{destination} can only be read")
         return Multipath(
             fields,
             read_bounded("basis", basis, 0xFFFF),
@@ -237,9 +233,7 @@ def _read_learn(reader: Reader, item: Item) -> FlowAction:
 def _read_learn_load(reader: Reader, item: Item) -> LearnSpec:
     text, start, word, word_at = reader.arrow(item)
     with reader.at(word_at):
-        destination = read_subfield(word)
-        if not destination.field.writable:
-            raise ConfigError(f"{word} can only be read")
+        destination = read_destination(word)
     with reader.at(start):
         if text[:1].isdigit():
             value = read_bounded("load", text, (1 << destination.bits) - 1)

@@ -56,7 +56,7 @@ from vswitch.messages.actions import (
 )
 from vswitch.text.flow_action_calls import CALLS
 from vswitch.text.flow_action_words import Reader, read_bytes, read_table
-from vswitch.text.flow_values import FIELDS_BY_WORD, read_mac, read_subfield, read_value
+from vswitch.text.flow_values import FIELDS_BY_WORD, read_destination, read_mac, read_subfield, read_value
 from vswitch.text.flow_words import Context, Item, check_length, items, read_bounded, read_number, read_port, remember
 from vswitch.text.values import Numbers
 
@@ -234,9 +234,7 @@ def _read_bits(field: FlowField, text: str, ports: Numbers) -> tuple[int, int]:
 def _read_load(reader: Reader, item: Item) -> FlowAction:
     text, start, word, word_at = reader.arrow(item)
     with reader.at(word_at):
-        destination = read_subfield(word)
-        if not destination.field.writable:
-            raise ConfigError(f"{word} can only be read")
+        destination = read_destination(word)
     with reader.at(start):
         return RegLoad(destination, read_bounded("load", text, (1 << destination.bits) - 1))
 
@@ -246,9 +244,7 @@ def _read_move(reader: Reader, item: Item) -> FlowAction:
     with reader.at(start):
         source = read_subfield(text)
     with reader.at(word_at):
-        destination = read_subfield(word)
-        if not destination.field.writable:
-            raise ConfigError(f"{word} can only be read")
+        destination = read_destination(word)
         if source.bits != destination.bits:
             raise ConfigError(f"move of {source.bits} bits ({text}) to {destination.bits} bits ({word})")
     return RegMove(source, destination)

@@ -27,6 +27,7 @@ __all__ = [
     "format_subfield",
     "format_value",
     "number",
+    "read_destination",
     "read_mac",
     "read_subfield",
     "read_value",
@@ -272,6 +273,14 @@ def _read_flags(field: FlowField, text: str) -> int:
 # ---- parts of fields
 
 _subfields: dict[str, SubField] = {}
+
+
+def read_destination(text: str) -> SubField:
+    """Bits that an action writes: those of `read_subfield`. ConfigError: the field can only be read."""
+    found = read_subfield(text)
+    if not found.field.writable:
+        raise ConfigError(f"{text} can only be read")
+    return found
 
 
 def read_subfield(text: str) -> SubField:

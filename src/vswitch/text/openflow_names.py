@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 
+from vswitch.messages.base import NICIRA, ONF, version_name
+
 __all__ = ["NICIRA", "ONF", "VERSIONS", "message_name", "multipart_name", "version_name"]
 
-NICIRA, ONF = 0x00002320, 0x4F4E4600
 VERSIONS = {1: "OpenFlow10", 2: "OpenFlow11", 3: "OpenFlow12", 4: "OpenFlow13", 5: "OpenFlow14", 6: "OpenFlow15"}
 """Wire numbers, and what `-O` calls them."""
 
@@ -54,11 +55,6 @@ _KINDS = {
     "meter_features": "METER_FEATURES", "table_features": "TABLE_FEATURES", "port_description": "PORT_DESC",
     "table_description": "TABLE_DESC", "queue_description": "QUEUE_DESC", "flow_monitor": "FLOW_MONITOR",
 }  # fmt: skip
-
-
-def version_name(version: int) -> str:
-    """`1.3`, as in `OF1.3`."""
-    return f"1.{version - 1}"
 
 
 def multipart_name(kind: str, version: int) -> str:

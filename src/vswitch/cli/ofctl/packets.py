@@ -26,18 +26,15 @@ from vswitch.messages.control import (
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import PacketIn, PacketOut, Resume
 from vswitch.messages.match import FlowMatch
-from vswitch.messages.stats import FlowMonitorRequest
 from vswitch.openflow.codec import decode
 
 __all__ = ["benchmark", "monitor", "packet_out", "ping", "probe", "snoop"]
 
 ECHO_REQUEST = 2
-_OPENFLOW_1_4 = 5
 _PINGS = 10
-_MONITOR_WORDS = {"!initial": 1, "!add": 2, "!delete": 4, "!modify": 8, "!actions": 16, "!own": 32}
-_ALL_FLAGS = 1 | 2 | 4 | 8 | 16 | 32
-_WITHOUT_OWN = ~32
-"""From OpenFlow 1.4 on Open vSwitch refuses to be asked for what it does of its own: changes by others come whole."""
+_OPENFLOW_1_4 = 5
+_OWN, _ONLY_OWN = 32, 64
+"""Flags of monitors: what OpenFlow 1.4 calls the latter, ovs-ofctl sends for the former there."""
 
 
 def packet_out(arguments: Namespace) -> None:
@@ -74,6 +71,7 @@ def monitor(arguments: Namespace) -> None:
     """Prints what the switch tells."""
     with session(arguments) as found:
         resumes = False
+        _choose_packet_ins(found)  # first, as what the switch tells while it is asked would be passed over
         for word in arguments.words:
             if word.isdigit():
                 _send_misses(found, int(word), "invalid_ttl" in arguments.words)
@@ -83,7 +81,6 @@ def monitor(arguments: Namespace) -> None:
                 resumes = True
             elif word != "invalid_ttl":
                 raise UsageError(f"{word!r} is none of MISS_LEN, invalid_ttl, resume, watch:...")
-        _choose_packet_ins(found)
         _listen(found, resumes)
 
 
@@ -99,30 +96,17 @@ def _send_misses(found: Session, length: int, invalid_ttl: bool) -> None:
 
 def _watch(found: Session, text: str) -> None:
     """Has the switch tell of changes of flows; what there is at first is printed at once."""
-    request = found.read(lambda ports, tables: _monitor_request(text, ports, tables))
-    if found.switch.version >= _OPENFLOW_1_4:
-        request = replace(request, flags=request.flags & _WITHOUT_OWN)
+    from vswitch.text.flow import parse_flow_monitor
+
+    number = int.from_bytes(os.urandom(4), "big")
+    request = found.read(lambda ports, tables: parse_flow_monitor(text, number, ports=ports, tables=tables))
+    if found.switch.version >= _OPENFLOW_1_4 and request.flags & _OWN:
+        request = replace(request, flags=request.flags ^ (_OWN | _ONLY_OWN))
     for data in found.switch.ask_all(request):
-        _print(found, data)
         if is_error(data):
-            raise SystemExit(1)
-
-
-def _monitor_request(text: str, ports: object, tables: object) -> FlowMonitorRequest:
-    from vswitch.text.flow import parse_flow_request
-
-    flags, rest = _ALL_FLAGS, []
-    for word in text.split(","):
-        if word in _MONITOR_WORDS:
-            flags &= ~_MONITOR_WORDS[word]
-        elif word.startswith("!"):
-            raise UsageError(f"watch: {word!r} is none of {', '.join(_MONITOR_WORDS)}")
-        elif word:
-            rest.append(word)
-    chosen = parse_flow_request(",".join(rest), ports=ports, tables=tables)  # type: ignore[arg-type]
-    return FlowMonitorRequest(
-        int.from_bytes(os.urandom(4), "big"), flags, chosen.match, chosen.table, chosen.out_port, chosen.out_group
-    )
+            fail([data])
+        sys.stdout.write(found.text(data, 2))
+        sys.stdout.flush()
 
 
 def _choose_packet_ins(found: Session) -> None:

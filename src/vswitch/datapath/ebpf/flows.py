@@ -409,6 +409,8 @@ class FlowTable:
         slot = self._free.pop()
         if slot > self._highest:
             self._highest = slot
+        if slot < len(self._counted):
+            self._counted[slot] = 0  # of the flow that had it before; a new one may well count to the same number
         idle, hard = rule.idle_timeout_s, rule.hard_timeout_s
         FLOW.pack_into(
             self._flows, slot * FLOW.size,
@@ -664,8 +666,8 @@ class FlowTable:
         return FlowStats(packets, bytes_, max(now - used, 0) / 1e9 if used else None, flags, age)
 
     def counting(self) -> list[int]:
-        """Slots of flows that have counted packets since the last call. New flows whose slot held another before may be
-        among them. Cost: some 10 ns for each slot up to the highest that was in use."""
+        """Slots of flows that have counted packets since the last call. Those of flows that are gone may be among
+        them. Cost: some 10 ns for each slot up to the highest that was in use."""
         end, step, stripes = self._highest + 1, FLOW_STATS.size // 8, range(self._state.stripes)
         words, width = self._stats.cast("Q"), self._state.flow_slots * step
         columns = [words[stripe * width : stripe * width + end * step : step].tolist() for stripe in stripes]
