@@ -248,7 +248,7 @@ def test_what_there_is_not_is_refused(pair: Pair, version: str, words: tuple[str
 
 CHANGES = [
     (("add-flow", "table=3,priority=7,udp,tp_dst=53,actions=output:2"), ""),
-    (("add-flow", "cookie=7,idle_timeout=9,hard_timeout=99,send_flow_rem,ip,actions=mod_dl_src:00:00:00:00:00:01,3"), ""),
+    (("add-flow", "cookie=7,idle_timeout=9,hard_timeout=8,send_flow_rem,ip,actions=mod_dl_src:0:0:0:0:0:1,3"), ""),
     (("add-flow", "in_port=p1,ipv6,actions=push_vlan:0x8100,set_field:4100->vlan_vid,output:p2"), ""),
     (("add-flow", "table=9,tun_id=5,actions=learn(table=10,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[]),note:01.02"), ""),
     (("add-flows", "-"), OTHERS),
