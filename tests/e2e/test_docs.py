@@ -69,7 +69,7 @@ def test_the_tutorial_works_step_by_step(name: str, hosts: tuple[Host, Host, Hos
         cwd=tmp_path / "office", env=environment, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: name in Datapath.list() and hosts[0].ping(hosts[1].ip, count=1).received, "it works")
+            wait_until(lambda: name in Datapath.list() and hosts[0].ping(hosts[1].ip, count=1).received, "it works", 30)
             assert hosts[1].curl(hosts[2].serve_http()) == "hello from h3\n"
             assert hosts[1].ping(hosts[2].ip, count=1).received == 0, "guests see the web only"
             process.send_signal(signal.SIGINT)
