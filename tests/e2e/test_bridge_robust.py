@@ -188,18 +188,19 @@ def test_packet_outs_without_end_delay_nobody(running: Running, hosts: Hosts) ->
                     client.socket.send(data)
 
         pouring = threading.Thread(target=pour)
-        pouring.start()
-        try:
-            with three.capturing(is_test) as frames:
+        with three.capturing(is_test) as frames:
+            pouring.start()
+            try:
                 for _ in range(10):
                     assert one.curl(url) == "beside packet-outs"
                     assert not other.barrier()
                     running.ofctl("dump-flows", "table=1")
                 frames.wait_for(1000)
-            assert len(frames) >= 1000
-        finally:
-            over.set()
-            pouring.join()
+            finally:
+                over.set()
+                pouring.join()
+            client.close()  # or what waits on the way would go on to be sent
+        assert len(frames) >= 1000
 
 
 def test_who_stops_reading_is_told_less_and_others_all(running: Running, hosts: Hosts) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.lab import patience
+from tests.lab import patience, wait_until
 from tests.ofctl_peer import BRIDGE, OpenVswitch, Result
 from tests.running import Running
 
@@ -355,54 +354,56 @@ def test_flows_are_compared_with_a_file(pair: Pair, version: str, tmp_path: Path
     assert_same(*(each.ovs_ofctl("-O", version, "diff-flows", BRIDGE, str(path)) for each in pair))
 
 
+def watched(words: list[str], folder: Path, output: Path, act: Callable[[], None], last: str) -> tuple[int, str]:
+    """How `ovs-ofctl` ends, and what it prints, while `act` is done and until it has printed `last`."""
+    with output.open("w") as file:
+        watching = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", "ovs-ofctl", *words],
+            stdout=file, stderr=file, stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C", "OVS_RUNDIR": str(folder)},
+        )  # fmt: skip
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            watching.wait(1.0 * patience())  # nothing tells that it is connected
+        if watching.returncode is None:
+            act()
+            wait_until(lambda: last in output.read_text(), f"ovs-ofctl prints {last}", 10)
+    finally:
+        watching.terminate()
+        watching.wait(20 * patience())
+    return watching.returncode, plain(output.read_text())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(
-    "words", [["65534"], ["65534", "watch:"], ["65534", "watch:!initial"], ["65534", "invalid_ttl"]]
-)
-def test_what_happens_is_watched(pair: Pair, version: str, words: list[str]) -> None:
-    """Packet-ins and, where the version has monitors, flows that come and go."""
+@pytest.mark.parametrize("words", [[], ["watch:"], ["watch:!initial"], ["invalid_ttl"]], ids=str)
+def test_what_happens_is_watched(pair: Pair, version: str, words: list[str], tmp_path: Path) -> None:
+    """Packet-ins and flows that come and go."""
     shown = []
     for each in pair:
         socket = each.running.socket if isinstance(each, Ours) else BRIDGE
-        environment = {**os.environ, "LC_ALL": "C", "OVS_RUNDIR": str(each.folder)}
-        watching = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "ovs-ofctl", "-O", version, "monitor", socket, *words],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            try:
-                watching.wait(0.7 * patience())
-            except subprocess.TimeoutExpired:
-                each.ovs_ofctl("add-flow", BRIDGE, "table=11,priority=5,ip,actions=drop")
-                each.ovs_ofctl("packet-out", BRIDGE, "1", "controller", PACKET)
-                each.ovs_ofctl("del-flows", BRIDGE, "table=11")
-                time.sleep(0.3)
-        finally:
-            watching.terminate()
-            text = plain(watching.communicate(timeout=20 * patience())[0])
-        shown.append((watching.returncode, sorted(text.replace("Terminated", "").splitlines())))
-    assert "\n".join(shown[0][1]) == "\n".join(shown[1][1])
+
+        def act(each: Ours | OpenVswitch = each) -> None:
+            each.ovs_ofctl("add-flow", BRIDGE, "table=11,priority=5,ip,actions=drop")
+            each.ovs_ofctl("del-flows", BRIDGE, "table=11")
+            each.ovs_ofctl("packet-out", BRIDGE, "1", "controller", PACKET)
+
+        command = ["-O", version, "monitor", socket, "65534", *words]
+        status, text = watched(command, each.folder, tmp_path / "printed", act, "dl_type=0x88b5")
+        shown.append((status, "\n".join(sorted(text.splitlines()))))
+    assert shown[0][1] == shown[1][1]
     assert shown[0][0] == shown[1][0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_who_snoops_sees_the_messages(pair: Pair, version: str) -> None:
+def test_who_snoops_sees_the_messages(pair: Pair, version: str, tmp_path: Path) -> None:
     ours, _ = pair
-    watching = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", "ovs-ofctl", "-O", version, "snoop", ours.snoop],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, "LC_ALL": "C", "OVS_RUNDIR": str(ours.folder)},
-    )  # fmt: skip
-    try:
-        try:
-            watching.wait(0.7 * patience())
-        except subprocess.TimeoutExpired:
-            assert ours.ovs_ofctl("-O", version, "add-flow", BRIDGE, "table=12,actions=drop").status == 0
-    finally:
-        watching.terminate()
-        text = watching.communicate(timeout=20 * patience())[0]
+
+    def act() -> None:
+        assert ours.ovs_ofctl("-O", version, "add-flow", BRIDGE, "table=12,actions=drop").status == 0
+
+    command = ["-O", version, "snoop", ours.snoop]
+    _, text = watched(command, ours.folder, tmp_path / "printed", act, "OFPT_BARRIER_REPLY")
     assert "OFPT_FLOW_MOD" in text
-    assert "OFPT_BARRIER_REPLY" in text
 
 
 @pytest.mark.parametrize("version", VERSIONS)
