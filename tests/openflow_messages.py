@@ -391,7 +391,7 @@ def packet_ins(draw, version: int, shape: int = 0) -> PacketIn:
     """`shape`: as `Dialect.packet_in` has it; 1 and 2 tell more than OpenFlow 1.0 does."""
     wide = 3 if shape else version
     frame = draw(_frames())
-    reasons = [each for each in PacketInReason if each <= (5 if shape == 2 or version >= 5 else 2)]
+    reasons = [each for each in PacketInReason if each <= (5 if version >= 5 else 2)]
     return PacketIn(
         frame, draw(U16), draw(st.sampled_from(reasons)), draw(pipelines(wide)), draw(TABLES) if wide > 1 else 0,
         draw(U64) if shape or version >= 4 else (1 << 64) - 1, draw(U32),
