@@ -4,7 +4,8 @@
 
 makes the switch sw0 with the clients at the first device and a web server at each of the others; who asks 10.0.0.100 is
 served by one of them. Each server is asked twice a second whether it takes connections, by a SYN that Python sends. A
-connection stays with its server as long as that one answers; Ctrl-C ends and removes the switch.
+connection stays with its server as long as that one answers, and 65,536 others have not come since. Ctrl-C ends and
+removes the switch.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Balancer:
             if mac := self.mac_of.get(port):
                 self.asked[port] = int(time.monotonic() * 1000) & 0x7FFFFFFF
                 dp.execute(self.segment(port, mac, 0, SYN), Output(port))
-        if len(self.session) > MAX_SESSIONS:
-            self.session.clear()  # whoever goes on finds the same server, if the same ones answer
+        for client in list(self.session)[: max(len(self.session) - MAX_SESSIONS, 0)]:
+            del self.session[client]  # the oldest
 
     def segment(self, port: int, mac: int, later: int, flags: int) -> bytes:
         """Of the connection that a server is asked by."""

@@ -33,7 +33,7 @@ from vswitch import (
 from vswitch.packet import build
 
 ARP, IPV4, REQUEST, ECHO = 0x0806, 0x0800, 1, 8
-BROADCAST = (1 << 48) - 1
+BROADCAST, AT_ONCE = (1 << 48) - 1, 256
 MAC = 0x0200_0000_0100
 """Of the router on port 0; on port n it is n more."""
 
@@ -92,7 +92,9 @@ class Router:
 
     def ask(self, dp: Datapath) -> None:
         """Ask each host for its MAC address. The old one is in use until it answers, or is forgotten."""
-        for (port, address), asked in list(self.asked.items()):
+        for number, ((port, address), asked) in enumerate(list(self.asked.items()), 1):
+            if number % AT_ONCE == 0:
+                dp.run(timeout_s=0.02)  # hear those answers, of which a port's part of the ring takes so many
             if asked == MAX_ASKED:
                 del self.asked[port, address]
                 self.mac_of.pop(address, None)

@@ -283,3 +283,37 @@ def test_balancer_finds_a_server_that_comes_back_with_another_mac_address(dp: Da
     assert served() == []
     comes_up(NEW)
     assert served() == [NEW]
+
+
+def test_balancer_forgets_the_oldest_sessions_alone(dp: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = example("load_balancer")
+    monkeypatch.setattr(program, "MAX_SESSIONS", 4)
+    balancer = program.Balancer("10.0.0.100", {2: SECOND, 3: THIRD})
+    for client in range(7):
+        balancer.session[client] = 2
+    balancer.probe(dp)
+    assert list(balancer.session) == [3, 4, 5, 6]
+
+
+def test_router_hears_answers_while_it_asks(dp: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More hosts of one port than its part of the ring takes answers of."""
+    router = example("router").Router({1: "10.0.0.1/16", 2: "10.1.0.1/16"})
+    dp.policy(router)
+    addresses = [0x0A000100 + number for number in range(1500)]
+    for address in addresses:
+        router.asked[1, address] = 0
+        router.mac_of[address] = 5
+    executed = dp.execute
+
+    def answered(frame: bytes, *rest: Any) -> None:
+        executed(frame, *rest)
+        question = Ether(frame)[ARP]
+        answer = ARP(op=2, hwsrc="02:00:00:00:00:05", psrc=question.pdst, hwdst=question.hwsrc, pdst=question.psrc)
+        dp.receive(bytes(Ether(src="02:00:00:00:00:05", dst=question.hwsrc) / answer), 1)
+
+    monkeypatch.setattr(dp, "execute", answered)
+    dp.start_upcalls()
+    router.ask(dp)
+    dp.run()
+    assert [asked for asked in router.asked.values() if asked] == []
+    assert dp.ports.stats(1).drops.get("upcall_quota", 0) == 0

@@ -439,3 +439,30 @@ def test_workers_do_not_depend_on_how_the_loop_begins_tasks() -> None:
         asyncio.run(main(dp))
         assert dp.upcall_stats.released == 20
     assert begun == []
+
+
+def test_limits_by_fields_in_the_same_bits_stand_side_by_side() -> None:
+    limits = NewFlowLimits()
+    limits.set(1, 1, ("tcp_dst",))
+    limits.set(1, 2, ("udp_dst",))
+    tcp, udp = (Match(eth_type=0x0800, **{field: 80}).value for field in ("tcp_dst", "udp_dst"))
+    assert [limits.allow(tcp, 0) for _ in range(3)] == [True, False, False]
+    assert [limits.allow(udp, 0) for _ in range(3)] == [True, True, False]
+    with pytest.raises(ConfigError, match="no limit of new flows by"):
+        limits.remove(("sctp_dst",))
+    limits.remove(("udp_dst",))
+    assert limits.allow(udp, 0)
+    assert not limits.allow(tcp, 0)
+
+
+@pytest.mark.parametrize("by", [("ipv4_src", "ipv6_src"), ("tcp_dst", "udp_dst"), ("ip_src", "arp_op")])
+def test_limits_that_no_packet_is_meant_by_are_refused(by: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="no packet has all of"):
+        NewFlowLimits().set(1, 1, by)
+
+
+@pytest.mark.parametrize("by", [("ip_src", "ip_dst", "tcp_dst"), ("ip_ttl",), ("vlan_vid", "eth_src"), ("nd_target",)])
+def test_limits_by_fields_of_one_packet_are_taken(by: tuple[str, ...]) -> None:
+    limits = NewFlowLimits()
+    limits.set(1, 1, by)
+    assert limits

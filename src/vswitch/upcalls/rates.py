@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import product
+from typing import Any
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS
-from vswitch.model.match import Key, field_value_and_mask
+from vswitch.model.match import Key, Match, field_value_and_mask
 
 __all__ = ["NewFlowLimits", "mask_of"]
 
@@ -48,9 +50,21 @@ def mask_of(names: Iterable[str]) -> int:
 
 
 def _needed(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """Of each field that a packet may lack, its names: it has to have one of these."""
-    parts = [each.partition("/")[0] for each in names]
-    return tuple(several for name in parts if FIELDS[(several := _EITHER.get(name, (name,)))[0]].prerequisites)
+    """Of each field that a packet may lack, its names: it has to have one of these. ConfigError: no packet has."""
+    parts = sorted({each.partition("/")[0] for each in names})
+    needed = tuple(several for name in parts if FIELDS[(several := _EITHER.get(name, (name,)))[0]].prerequisites)
+    if not any(map(_is_possible, product(*needed))):
+        raise ConfigError(f"no packet has all of {', '.join(parts)}")
+    return needed
+
+
+def _is_possible(names: tuple[str, ...]) -> bool:
+    given: dict[str, Any] = dict.fromkeys(names, (1, 1))  # bits of a field say that the header is there
+    try:
+        Match(**given)
+    except ConfigError as problem:
+        return "say whether" in str(problem)
+    return True
 
 
 class _Limit:
@@ -58,14 +72,14 @@ class _Limit:
 
     def __init__(self, mask: int, needed: tuple[tuple[str, ...], ...], cost_ns: int, burst_ns: int) -> None:
         self.mask = mask
-        self._needed = needed
+        self.needed = needed
         self.cost_ns = cost_ns
         self.burst_ns = burst_ns
         self.full_at_ns: OrderedDict[int, int] = OrderedDict()
 
     def allow(self, key: int, now_ns: int) -> bool:
         """Whether a token was there; it is taken. A packet that lacks one of the fields is not meant."""
-        if self._needed and not all(any(map(Key(key).has, names)) for names in self._needed):
+        if self.needed and not all(any(map(Key(key).has, names)) for names in self.needed):
             return True
         source = key & self.mask
         full_at_ns = max(self.full_at_ns.pop(source, now_ns), now_ns) + self.cost_ns
@@ -100,15 +114,21 @@ class NewFlowLimits:
         if mask == _BY_PORT:
             self.of_ports = (cost_ns, cost_ns * tokens)
             return
-        kept = [limit for limit in self._limits if limit.mask != mask]
+        needed = _needed(by)
+        kept = self._others(mask, needed)
         if len(kept) >= MAX_LIMITS:
             raise ConfigError(f"there are {len(kept)} limits of new flows already, the most that there may be")
-        self._limits = [*kept, _Limit(mask, _needed(by), cost_ns, cost_ns * tokens)]
+        self._limits = [*kept, _Limit(mask, needed, cost_ns, cost_ns * tokens)]
+
+    def _others(self, mask: int, needed: tuple[tuple[str, ...], ...]) -> list[_Limit]:
+        """Those by other fields. Fields of different packets may be the same bits."""
+        return [limit for limit in self._limits if (limit.mask, limit.needed) != (mask, needed)]
 
     def remove(self, by: Iterable[str]) -> None:
         """Take one away. ConfigError: there is none by these fields."""
+        by = by if isinstance(by, str) else tuple(by)
         mask = mask_of(by)
-        kept = [limit for limit in self._limits if limit.mask != mask]
+        kept = self._others(mask, _needed(by))
         if mask == _BY_PORT and self.of_ports[0]:
             self.of_ports = (0, 0)
         elif len(kept) == len(self._limits):
