@@ -43,7 +43,7 @@ def test_readme_works_when_pasted(terminal: Terminal) -> None:
     assert kinds == expected, "another block in README.md: say here what it is"
     make_hosts, program, look, policy, dpctl, run, ofctl, bridge, remove_hosts = blocks
 
-    assert sum(1 for line in program.splitlines() if line) == 10
+    assert sum(1 for line in program.splitlines() if line) == 11
     terminal.paste(make_hosts)
     with terminal.start("python", "-c", program) as process:
         try:
