@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.frames import random_packet
 from tests.lab import VNET_HEADER, Host, Lab
 from tests.property.test_packet_parse_properties import any_frame
+from tests.reactive import whole_batches
 from tests.unit.test_packet_parse import FRAMES
 from vswitch import Datapath, Key
 from vswitch.datapath.ebpf.bpf_syscall import prog_test_run
@@ -133,7 +134,7 @@ def check_upcalls(dp: Datapath, sender: Host, frames: list[bytes], vnet: bytes |
     for begin in range(0, len(frames), 100):
         sent = frames[begin : begin + 100]
         sender.send_many(sent, vnet)
-        came = [(miss.packet, miss.key.value, miss.port) for miss in dp.start_upcalls().misses()]
+        came = [(miss.packet, miss.key.value, miss.port) for miss in whole_batches(dp).misses()]
         assert [frame.hex() for frame, _, _ in came] == [frame.hex() for frame in sent]
         for frame, key, port in came:
             expected = parse(frame, FIELDS["in_port"].place(port))
