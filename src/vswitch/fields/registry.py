@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from vswitch.base.errors import ConfigError
 from vswitch.fields.kinds import KINDS, Kind
 
-__all__ = ["FIELDS", "KEY_BYTES", "KEY_WORDS", "SLOTS", "Field", "Slot", "field"]
+__all__ = ["EITHER", "FIELDS", "KEY_BYTES", "KEY_WORDS", "SLOTS", "Field", "Slot", "field"]
 
 KEY_WORDS = 26
 KEY_BYTES = KEY_WORDS * 8
@@ -275,6 +275,9 @@ def _fields() -> dict[str, Field]:
 
 
 FIELDS: dict[str, Field] = _fields()
+
+EITHER = {"ip_src": ("ipv4_src", "ipv6_src"), "ip_dst": ("ipv4_dst", "ipv6_dst")}
+"""Names for the field of IPv4 or that of IPv6, whichever a packet has."""
 
 
 def field(name: str) -> Field:

@@ -197,15 +197,13 @@ class Networks(LockedMapping):
             segments = self._of(bits)
             owner, begin, end = segments.find(number.peek())
             part = (bits, *number.settle(begin, end))
-            run = current_run()
-            if run is not None:
-                run.reads.append((self, part))
+            self._note(part)
         else:
             bits, (first, length) = self._prefix(number)
             if length != bits:
                 raise ConfigError(f"{number} is a network, not an address")
             owner, _, _ = self._of(bits).find(first)
-            self._note(bits, (first, length))
+            self._note(_part(bits, (first, length)))
         return default if owner is None else self._entries[bits, owner]
 
     def __getitem__(self, key: Any) -> Any:
@@ -214,7 +212,7 @@ class Networks(LockedMapping):
         if isinstance(key, Reading):
             value = self.lookup(key, missing)
         else:
-            self._note_all()
+            self._note(_WHOLE)
             value = self._entries.get(self._prefix(key), missing)
         if value is missing:
             raise KeyError(str(key))
@@ -224,15 +222,15 @@ class Networks(LockedMapping):
         if isinstance(key, Reading):
             missing = object()
             return self.lookup(key, missing) is not missing
-        self._note_all()
+        self._note(_WHOLE)
         return self._prefix(key) in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        self._note_all()
+        self._note(_WHOLE)
         return iter([self._format(*entry) for entry in list(self._entries)])
 
     def __len__(self) -> int:
-        self._note_all()
+        self._note(_WHOLE)
         return len(self._entries)
 
     def describe(self, part: Hashable) -> str:
@@ -251,7 +249,7 @@ class Networks(LockedMapping):
             tell(self._set(bits, prefix, value))
 
     def _set(self, bits: int, prefix: Prefix, value: Hashable) -> list[Waiting]:
-        self._note_write(bits, prefix)
+        self._note_write(_part(bits, prefix))
         if self._entries.get((bits, prefix), _ABSENT) == value:
             return []
         self._rehearse()
@@ -263,10 +261,10 @@ class Networks(LockedMapping):
     def __delitem__(self, key: Any) -> None:
         bits, prefix = self._prefix(key)
         with changing:
-            self._note(bits, prefix)
+            self._note(_part(bits, prefix))
             if (bits, prefix) not in self._entries:
                 raise KeyError(str(key))
-            self._note_write(bits, prefix)
+            self._note_write(_part(bits, prefix))
             self._rehearse()
             del self._entries[bits, prefix]
             self._of(bits).remove(prefix)
@@ -276,7 +274,7 @@ class Networks(LockedMapping):
         """Take away what stands at just this network, or address, and return it."""
         bits, prefix = self._prefix(key)
         with changing:
-            self._note(bits, prefix)
+            self._note(_part(bits, prefix))
             value = self._entries.get((bits, prefix), *default or (_ABSENT,))
             if (bits, prefix) in self._entries:
                 del self[key]
@@ -288,7 +286,7 @@ class Networks(LockedMapping):
         """What stands at just this network, or address; if nothing does, put `default` there."""
         bits, prefix = self._prefix(key)
         with changing:
-            self._note(bits, prefix)
+            self._note(_part(bits, prefix))
             if (bits, prefix) not in self._entries:
                 self[key] = default
             return self._entries[bits, prefix]
@@ -304,11 +302,10 @@ class Networks(LockedMapping):
     def clear(self) -> None:
         """No networks any more; all megaflows that were decided by them are withdrawn together."""
         with changing:
-            run = current_run()
-            if run is not None:
-                run.writes.append((self, _WHOLE))
+            self._note_write(_WHOLE)
             if not self._entries:
                 return
+            run = current_run()
             changes.count += 1
             if run is not None and any(source is self for source, _ in run.reads):
                 run.alone = OWN_CHANGE
@@ -379,21 +376,6 @@ class Networks(LockedMapping):
                 self._ranges[bits].discard((least, most), waiting)
         else:
             self._whole.pop(waiting, None)
-
-    def _note(self, bits: int, prefix: Prefix) -> None:
-        run = current_run()
-        if run is not None:
-            run.reads.append((self, _part(bits, prefix)))
-
-    def _note_write(self, bits: int, prefix: Prefix) -> None:
-        run = current_run()
-        if run is not None:
-            run.writes.append((self, _part(bits, prefix)))
-
-    def _note_all(self) -> None:
-        run = current_run()
-        if run is not None:
-            run.reads.append((self, _WHOLE))
 
     # ---- how networks are written
 

@@ -11,7 +11,7 @@ from collections.abc import Container
 from typing import Self
 
 from vswitch.base.errors import ConfigError
-from vswitch.fields import Field
+from vswitch.fields import EITHER, Field
 from vswitch.model.match import FieldValue, field_value, field_value_and_mask
 from vswitch.policy.trace import VIEWS, Trace, View
 
@@ -307,13 +307,10 @@ class Packet:
 
     def has(self, name: str) -> bool:
         """Whether it has the header that this field is part of. ConfigError: there is no such field."""
-        if name not in VIEWS and name not in _EITHER:
+        if name not in VIEWS and name not in EITHER:
             raise ConfigError(f"no field is called {name!r} (docs/fields.md lists them)")
         reading: Reading = getattr(self, name)
         return reading.present
-
-
-_EITHER = {"ip_src": ("ipv4_src", "ipv6_src"), "ip_dst": ("ipv4_dst", "ipv6_dst")}
 
 
 def _attribute(view: View) -> property:
@@ -332,5 +329,5 @@ def _attribute_of_either(four: str, six: str) -> property:
 
 for _name, _view in VIEWS.items():
     setattr(Packet, _name, _attribute(_view))
-for _name, _pair in _EITHER.items():
+for _name, _pair in EITHER.items():
     setattr(Packet, _name, _attribute_of_either(*_pair))

@@ -45,6 +45,19 @@ _ALL = object()
 class LockedMapping(MutableMapping[Any, Any]):
     """What a mapping does in two steps, done in one for other threads. `Table` and `Networks` are such mappings."""
 
+    def _note(self, part: Hashable) -> None:
+        """A policy, if one is at work, has read this part."""
+        # hot: for each read
+        run = current_run()
+        if run is not None:
+            run.reads.append((self, part))  # type: ignore[arg-type]  # those that are made of this are sources
+
+    def _note_write(self, part: Hashable) -> None:
+        """It has written this part."""
+        run = current_run()
+        if run is not None:
+            run.writes.append((self, part))  # type: ignore[arg-type]
+
     def pop(self, key: Any, *default: Any) -> Any:
         """As of any mapping."""
         with changing:
@@ -208,17 +221,6 @@ class Table(LockedMapping):
             there.pop(waiting, None)
             if not there:
                 self._waiting.pop(part, None)
-
-    def _note_write(self, part: Hashable) -> None:
-        run = current_run()
-        if run is not None:
-            run.writes.append((self, part))
-
-    def _note(self, plain: Hashable) -> None:
-        # hot: for each read
-        run = current_run()
-        if run is not None:
-            run.reads.append((self, plain))
 
     def _plain(self, key: Any) -> Hashable:
         # hot: for each read

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import product
-from typing import Any
 
 from vswitch.base.errors import ConfigError
-from vswitch.fields import FIELDS
-from vswitch.model.match import Key, Match, field_value_and_mask
+from vswitch.fields import EITHER, FIELDS
+from vswitch.model.match import Key, field_value_and_mask
 
 __all__ = ["NewFlowLimits", "mask_of"]
 
@@ -29,9 +28,6 @@ MIN_RATE, MAX_RATE = 0.001, 10_000_000
 """New flows a second: from one in a quarter of an hour to more than come up. Also the largest burst."""
 
 
-_EITHER = {"ip_src": ("ipv4_src", "ipv6_src"), "ip_dst": ("ipv4_dst", "ipv6_dst")}
-
-
 def mask_of(names: Iterable[str]) -> int:
     """The bits of the key that are these fields, or parts of them, "ipv4_src/24", "udp_dst/0xff00"; "ip_src" and
     "ip_dst" are the addresses of IPv4 or IPv6. ConfigError: there is no such field, or it has no such mask."""
@@ -40,7 +36,7 @@ def mask_of(names: Iterable[str]) -> int:
     mask = 0
     for each in names:
         name, slash, bits = each.partition("/")
-        for one in _EITHER.get(name, (name,)):
+        for one in EITHER.get(name, (name,)):
             field = FIELDS.get(one)
             if field is None:
                 raise ConfigError(f"there is no field {name!r}")
@@ -49,28 +45,39 @@ def mask_of(names: Iterable[str]) -> int:
     return mask
 
 
-def _needed(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+Needed = tuple[tuple[str, ...], ...]
+
+
+def _needed(names: Iterable[str]) -> Needed:
     """Of each field that a packet may lack, its names: it has to have one of these. ConfigError: no packet has."""
     parts = sorted({each.partition("/")[0] for each in names})
-    needed = tuple(several for name in parts if FIELDS[(several := _EITHER.get(name, (name,)))[0]].prerequisites)
+    needed = tuple(several for name in parts if FIELDS[(several := EITHER.get(name, (name,)))[0]].prerequisites)
     if not any(map(_is_possible, product(*needed))):
         raise ConfigError(f"no packet has all of {', '.join(parts)}")
     return needed
 
 
 def _is_possible(names: tuple[str, ...]) -> bool:
-    given: dict[str, Any] = dict.fromkeys(names, (1, 1))  # bits of a field say that the header is there
-    try:
-        Match(**given)
-    except ConfigError as problem:
-        return "say whether" in str(problem)
-    return True
+    """Whether some packet has all of these fields."""
+    allowed: dict[str, set[int]] = {}
+    pending = list(names)
+    while pending:
+        for need, values in FIELDS[pending.pop()].prerequisites:
+            allowed[need] = allowed.get(need, set(values)) & set(values)
+            pending.append(need)
+    return all(allowed.values())
+
+
+def _meant(by: Iterable[str]) -> tuple[int, Needed]:
+    """The bits that tell packets apart, and what they need to have. ConfigError."""
+    names = by if isinstance(by, str) else tuple(by)  # a text is refused by `mask_of`
+    return mask_of(names), _needed(names)
 
 
 class _Limit:
     """A bucket is the time at which it will be full: one number, as in GCRA."""
 
-    def __init__(self, mask: int, needed: tuple[tuple[str, ...], ...], cost_ns: int, burst_ns: int) -> None:
+    def __init__(self, mask: int, needed: Needed, cost_ns: int, burst_ns: int) -> None:
         self.mask = mask
         self.needed = needed
         self.cost_ns = cost_ns
@@ -105,30 +112,27 @@ class NewFlowLimits:
         """One for each value of the fields `by`, in the place of an earlier one by the same. ConfigError."""
         if not isinstance(per_s, int | float) or not MIN_RATE <= per_s <= MAX_RATE:
             raise ConfigError(f"{per_s!r} new flows a second is outside {MIN_RATE}..{MAX_RATE}")
-        by = by if isinstance(by, str) else tuple(by)  # a text is refused below
         tokens = max(round(per_s), 1) if burst is None else burst
         if not isinstance(tokens, int) or not 1 <= tokens <= MAX_RATE:
             raise ConfigError(f"a burst of {burst!r} new flows is outside 1..{MAX_RATE}")
         cost_ns = round(1e9 / per_s)
-        mask = mask_of(by)
+        mask, needed = _meant(by)
         if mask == _BY_PORT:
             self.of_ports = (cost_ns, cost_ns * tokens)
             return
-        needed = _needed(by)
         kept = self._others(mask, needed)
         if len(kept) >= MAX_LIMITS:
             raise ConfigError(f"there are {len(kept)} limits of new flows already, the most that there may be")
         self._limits = [*kept, _Limit(mask, needed, cost_ns, cost_ns * tokens)]
 
-    def _others(self, mask: int, needed: tuple[tuple[str, ...], ...]) -> list[_Limit]:
+    def _others(self, mask: int, needed: Needed) -> list[_Limit]:
         """Those by other fields. Fields of different packets may be the same bits."""
         return [limit for limit in self._limits if (limit.mask, limit.needed) != (mask, needed)]
 
     def remove(self, by: Iterable[str]) -> None:
         """Take one away. ConfigError: there is none by these fields."""
-        by = by if isinstance(by, str) else tuple(by)
-        mask = mask_of(by)
-        kept = self._others(mask, _needed(by))
+        mask, needed = _meant(by)
+        kept = self._others(mask, needed)
         if mask == _BY_PORT and self.of_ports[0]:
             self.of_ports = (0, 0)
         elif len(kept) == len(self._limits):
