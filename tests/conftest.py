@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests.examples import TIMES
 from tests.lab import Lab, patience
 
 HERE = Path(__file__).parent
@@ -23,7 +24,7 @@ KERNEL_TEST_LIMIT_S = 120
 SLOW_TEST_LIMIT_S = 1800
 
 # The speed of the machine is not what property tests test.
-settings.register_profile("vswitch", deadline=None, print_blob=True)
+settings.register_profile("vswitch", settings(deadline=None, print_blob=True), max_examples=40 * TIMES)
 settings.load_profile("vswitch")
 
 

@@ -14,9 +14,10 @@ from random import Random
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.frames import random_packet
 from tests.lab import VNET_HEADER, Host, Lab
 from tests.property.test_packet_parse_properties import any_frame
@@ -90,7 +91,7 @@ def test_valid_cut_and_damaged_packets(state: State) -> None:
             check(state, frame)
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(any_frame.filter(runs))
 def test_random_and_hostile_frames(state: State, frame: bytes) -> None:
     check(state, frame)

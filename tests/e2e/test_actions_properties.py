@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.frames import random_packet, wrong_checksums
 from tests.rig import Rig
 from vswitch import (
@@ -124,7 +125,7 @@ def check_action(before: bytes, after: bytes, action: Action) -> None:
         assert not wrong_checksums(after)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(packets.filter(arrives), st.lists(simple, max_size=6))
 def test_one_after_another_and_all_at_once(shared_rig: Rig, frame: bytes, actions: list[Action]) -> None:
     assert not wrong_checksums(frame)
@@ -140,7 +141,7 @@ def test_one_after_another_and_all_at_once(shared_rig: Rig, frame: bytes, action
     assert outcome(shared_rig, frame, actions) == now
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(packets.filter(arrives), st.lists(any_action, max_size=6))
 def test_nested_lists_leave_the_packet_alone(shared_rig: Rig, frame: bytes, actions: list[Action]) -> None:
     """Lists of copies end in a drop, or not at all."""
@@ -150,7 +151,7 @@ def test_nested_lists_leave_the_packet_alone(shared_rig: Rig, frame: bytes, acti
     assert list(shared_rig.captured(2, 1, quiet_s=0)) == [frame]
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.binary(min_size=14, max_size=400), st.lists(any_action | st.builds(Truncate, st.integers(14, 300)), max_size=8)
 )

@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from tests.examples import TIMES
 from vswitch.bridge import revalidation
 from vswitch.bridge.bridge import Bridge
 from vswitch.messages.errors import OpenFlowError
@@ -142,6 +143,6 @@ def tell(seed: int) -> dict[str, int]:
 def test_megaflows_never_say_what_the_tables_do_not(looked_at_again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not looked_at_again:
         monkeypatch.setattr(revalidation, "LOOK_AGAIN", 0)
-    stats = [tell(seed) for seed in range(20)]
+    stats = [tell(seed) for seed in range(8 * TIMES)]
     assert sum(each["withdrawn"] for each in stats) > 200
     assert sum(each["misses"] for each in stats) < 0.6 * 0.7 * STEPS * len(stats), "most packets meet megaflows"

@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vswitch.fields.openflow import FLOW_BYTES, OPENFLOW_FIELDS
 from vswitch.messages.actions import Conjunction, Output
 from vswitch.messages.match import FlowMatch
@@ -184,7 +185,7 @@ def test_loose_and_overlapping_are_those_of_a_list(seed: int) -> None:
         assert (found in over) if over else found is None
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.integers(1, 10),
     st.lists(st.integers(0, 1023), max_size=40),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.openflow_messages import VERSIONS, actions, flow_actions, matches
 from vswitch.messages.errors import OpenFlowError
 from vswitch.openflow.actions import decode_actions, encode_actions
@@ -16,7 +17,7 @@ from vswitch.openflow.oxm import decode_fields, decode_match, encode_fields, enc
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=150)
+@examples(40)
 def test_match_comes_back(version, data) -> None:
     match = data.draw(matches())
     for nxm in (False, True):
@@ -30,7 +31,7 @@ def test_match_comes_back(version, data) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=150)
+@examples(40)
 def test_actions_come_back(version, data) -> None:
     each = data.draw(actions(version))
     written = encode_actions(each, version)
@@ -40,7 +41,7 @@ def test_actions_come_back(version, data) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS[1:])
 @given(data=st.data())
-@settings(max_examples=100)
+@examples(30)
 def test_instructions_come_back(version, data) -> None:
     each = data.draw(flow_actions(version))
     assert decode_instructions(encode_instructions(each, version), version) == each
@@ -58,7 +59,7 @@ def refused_or_read(decode, *arguments) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=150)
+@examples(40)
 def test_broken_bytes_are_refused(version, data) -> None:
     good = encode_actions(data.draw(actions(version)), version)
     fields = encode_fields(data.draw(matches()), version)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.openflow_messages import messages
 from vswitch.messages.control import EchoReply, EchoRequest, Hello
 from vswitch.openflow.codec import encode
@@ -22,7 +23,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(st.lists(messages(4), max_size=5), st.lists(st.integers(0, 10**6), max_size=8))
-@settings(max_examples=100)
+@examples(30)
 def test_messages_come_in_order_however_they_are_cut(sent, places) -> None:
     data = HELLO + b"".join(encode(message, 4, 0x12345678) for message in sent)
     connection = Connection(0, (4,))
@@ -35,7 +36,7 @@ def test_messages_come_in_order_however_they_are_cut(sent, places) -> None:
 
 
 @given(st.booleans(), st.lists(st.binary(max_size=80), max_size=8))
-@settings(max_examples=300)
+@examples(60)
 def test_any_bytes_end_in_events(agreed: bool, pieces: list[bytes]) -> None:
     connection = Connection(0)
     if agreed:
@@ -48,7 +49,7 @@ def test_any_bytes_end_in_events(agreed: bool, pieces: list[bytes]) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100)
+@examples(30)
 def test_a_broken_message_does_not_harm_the_next(data) -> None:
     written = bytearray(encode(data.draw(messages(4)), 4, 7))
     bit = data.draw(st.integers(64, max(64, 8 * len(written) - 1)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.openflow_messages import VERSIONS, XID, flow_mods, flow_removals, messages, packet_ins
 from vswitch.messages.base import Message
 from vswitch.messages.errors import OpenFlowError
@@ -19,7 +20,7 @@ from vswitch.openflow.wire import HEADER, Dialect, ProtocolError
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=300)
+@examples(60)
 def test_message_comes_back(version: int, data) -> None:
     message = data.draw(messages(version))
     written = encode(message, version, XID)
@@ -46,7 +47,7 @@ def test_nicira_flow_removed_comes_back(message, nxm: bool, table: int) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("shape", [1, 2])
 @given(data=st.data())
-@settings(max_examples=30)
+@examples(10)
 def test_packet_in_of_nicira_comes_back(version: int, shape: int, data) -> None:
     message = data.draw(packet_ins(version, shape))
     dialect = Dialect(version, packet_in=shape)
@@ -72,7 +73,7 @@ def framed(version: int, kind: int, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=60)
+@examples(20)
 def test_every_truncation_is_refused_or_is_a_message(version: int, data) -> None:
     written = encode(data.draw(messages(version)), version, XID)
     for end in range(8, min(len(written), 400)):
@@ -81,7 +82,7 @@ def test_every_truncation_is_refused_or_is_a_message(version: int, data) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=200)
+@examples(50)
 def test_every_flipped_bit_is_refused_or_is_a_message(version: int, data) -> None:
     written = bytearray(encode(data.draw(messages(version)), version, XID))
     for bit in data.draw(st.lists(st.integers(0, 8 * len(written) - 1), min_size=1, max_size=4)):
@@ -92,7 +93,7 @@ def test_every_flipped_bit_is_refused_or_is_a_message(version: int, data) -> Non
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(kind=st.integers(0, 40), body=st.binary(max_size=200))
-@settings(max_examples=200)
+@examples(50)
 def test_random_bytes_are_refused_or_are_a_message(version: int, kind: int, body: bytes) -> None:
     read(framed(version, kind, body))
     read(body)
@@ -103,14 +104,14 @@ def test_random_bytes_are_refused_or_are_a_message(version: int, kind: int, body
 @given(
     kind=st.one_of(st.integers(0, 40), st.integers(1860, 1880), st.integers(2300, 2302)), body=st.binary(max_size=99)
 )
-@settings(max_examples=100)
+@examples(30)
 def test_random_experimenters_are_refused_or_are_a_message(version: int, vendor: int, kind: int, body: bytes) -> None:
     read(framed(version, 4, vendor.to_bytes(4, "big") + kind.to_bytes(4, "big") + body))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=100)
+@examples(30)
 def test_what_is_read_can_be_written(version: int, data) -> None:
     """A broken message that is a message nevertheless is written and read again as the same."""
     written = bytearray(encode(data.draw(messages(version)), version, XID))

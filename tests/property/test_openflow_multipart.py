@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import openflow_stats as drawn
+from tests.examples import examples
 from vswitch.messages.base import Message
 from vswitch.messages.control import QueueConfigRequest
 from vswitch.messages.errors import OpenFlowError
@@ -59,7 +60,7 @@ def is_said(found: Message | OpenFlowError) -> bool:
     return not isinstance(found, OpenFlowError) or ALIASES.get(found.error, found.error) in NUMBERS
 
 
-LAZY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+LAZY = settings(examples(8), suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("case", CASES, ids=identity)
@@ -98,7 +99,7 @@ def test_changed_bits_are_read_or_refused_by_a_name(case: Case, data: st.DataObj
 
 
 @pytest.mark.parametrize("version", drawn.VERSIONS)
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(kind=st.integers(0, 20) | st.just(0xFFFF), rest=st.binary(max_size=200), is_reply=st.booleans())
 def test_random_bytes_are_read_or_refused_by_a_name(version: int, kind: int, rest: bytes, is_reply: bool) -> None:
     assert is_said(tried(multipart.decode, kind.to_bytes(2, "big") + rest, version, is_reply))

@@ -7,9 +7,10 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vswitch import ConfigError, Drop, Key, Match, Networks, Packet
 from vswitch.policy.run import Run
 from vswitch.policy.trace import Trace
@@ -42,7 +43,7 @@ class Told:
         self.times += 1
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(steps, st.lists(st.integers(0, 255), min_size=1, max_size=6))
 def test_longest_prefix_wins_and_changes_tell(history: list[Any], numbers: list[int]) -> None:
     table = Networks(key="ip_ttl")
