@@ -17,6 +17,7 @@ from vswitch import (
     Output,
     Packet,
     PushVlan,
+    Reply,
     Userspace,
     by_port,
     by_vlan,
@@ -80,6 +81,11 @@ def test_parallel_answer_holds_as_long_as_each() -> None:
 def test_parallel_nonsense_is_refused(answer: Any) -> None:
     with pytest.raises(ConfigError):
         Run(in_parallel(switch, lambda packet: answer), key(in_port=1), 0)
+
+
+def test_in_parallel_nobody_replies() -> None:
+    with pytest.raises(ConfigError, match=r"^one of several policies in parallel replies: who replies decides alone$"):
+        Run(in_parallel(switch, lambda _packet: Reply(bytes(60))), key(in_port=1), 0)
 
 
 PORTS: list[tuple[int, tuple[Action, ...], Match]] = [

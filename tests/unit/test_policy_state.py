@@ -51,6 +51,12 @@ def waits(policy: Policy, now_s: float = 0.0) -> Told:
     return told
 
 
+@pytest.mark.parametrize("priority", [-1, 65536, "x", True, 1.0])
+def test_a_policy_of_no_priority_is_refused_at_once(priority: Any) -> None:
+    with Datapath.simulate() as dp, pytest.raises(ConfigError, match=r"^priority .* is outside 0..65535$"):
+        dp.policy(lambda _packet: drop, priority=priority)
+
+
 def test_only_a_change_of_the_entry_that_was_read_tells() -> None:
     table = Table({80: 2, 443: 3})
     told = waits(lambda packet: output(table[packet.tcp_dst]))

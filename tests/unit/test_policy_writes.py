@@ -387,6 +387,23 @@ def test_named_tuples_keep_numbers_of_fields(dp: Datapath) -> None:
     assert list(table) == [Session(0x020000000001, 1)]
 
 
+def test_a_frozen_set_of_fields_is_one_of_their_numbers(dp: Datapath) -> None:
+    """Who speaks with whom, in either direction; and what a table keeps is of no packet any more."""
+    seen, values = Table(), Table()
+
+    @dp.policy
+    def policy(packet: Packet) -> PolicyAnswer:
+        pair = frozenset((packet.ipv4_src, packet.ipv4_dst))
+        if pair not in seen:
+            seen[pair] = packet.in_port
+            values[int(packet.in_port)] = pair
+        return output(int(seen[pair]) + 1)
+
+    assert [send(dp, tcp()).ports for _ in range(3)] == [[2], [2], [2]]
+    assert dict(seen) == {frozenset((0x0A000001, 0x0A000002)): 1}
+    assert dict(values) == {1: frozenset((0x0A000001, 0x0A000002))}
+
+
 @pytest.mark.parametrize("place", ["key", "value"])
 def test_fields_within_other_objects_are_refused_at_once(dp: Datapath, place: str) -> None:
     table: Table = Table()

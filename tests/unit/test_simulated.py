@@ -71,6 +71,21 @@ def test_flows_are_what_they_are_in_the_kernel(dp: Datapath) -> None:
         dp.flows.add(Match(in_port=1), Output(3))
     with pytest.raises(OverlapError):
         dp.flows.add(Match(eth_type=0x0806), Output(3))
+    dp.flows.delete(Match(in_port=1))
+    dp.flows.add(Match(eth_type=0x0806), Output(3))
+    with pytest.raises(OverlapError):
+        dp.flows.add(Match(in_port=1), Output(2))
+    change = dp.transaction()
+    change.delete(Match(eth_type=0x0806))
+    change.add(Match(in_port=2), Output(2))
+    change.add(Match(eth_type=0x0800), Output(2))
+    with pytest.raises(OverlapError):
+        change.commit()
+    with pytest.raises(OverlapError):
+        dp.flows.add(Match(in_port=1), Output(2))
+    with dp.transaction() as change:
+        change.delete(Match(eth_type=0x0806))
+        change.add(Match(in_port=1), Output(2))
     dp.flows.add(Match(eth_type=0x0806), Output(3), priority=1)
     hidden = Rule(Match(in_port=2, eth_type=0x0806), (Output(1),))
     assert [rule for rule, _ in dp.flows.replace([*(flow.rule for flow in dp.flows), hidden])] == [hidden]

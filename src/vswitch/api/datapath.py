@@ -28,6 +28,7 @@ from vswitch.datapath.ebpf.state import Options, State, datapath_names, rounded_
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Output, check_actions
 from vswitch.model.match import Key, Match
+from vswitch.model.megaflow import check_priority
 from vswitch.model.port import PortEvent, PortKind
 from vswitch.model.sent import Sent
 from vswitch.model.upcall import Offload
@@ -390,11 +391,12 @@ class Datapath:
         """Let `function`, a policy, decide about packets that miss (decorator); `run` and `serve` call it. What it read
         decides the megaflow, which has this priority. Upcalls of userspace actions go to the handler that `on_miss` was
         given. One that takes longer than `limit_s` for a packet gets a PolicyTimeoutError, as soon as it does something
-        in Python: its packet is dropped and counted as failed. ConfigError: there is one already."""
+        in Python: its packet is dropped and counted as failed. ConfigError: there is one already; no such priority."""
         if not callable(function):
             raise ConfigError(f"policy {function!r} is no function")
         if inspect.iscoroutinefunction(function):
             raise ConfigError(f"policy {function!r} is a coroutine: a policy decides at once; slow work is a handler's")
+        check_priority(priority)
         if not isinstance(limit_s, int | float) or not 0 < limit_s <= 3600:
             raise ConfigError(f"limit_s {limit_s!r} of a policy is outside 0..3600, 0 excluded")
         if self._loop.policy is not None:
@@ -459,7 +461,8 @@ class Datapath:
 
         `workers`: let the handler run in so many threads beside this one (see `Workers`); at the end it waits for those
         that are at a packet. A policy decides in this thread all the same, and its userspace actions go to workers. A
-        handler in a thread uses the datapath by `call`. Over a simulated datapath it runs at once, in this thread."""
+        handler in a thread uses the datapath by `call`. Over a simulated datapath it runs at once, in this thread, and
+        `run` ends as soon as nothing waits; with `timeout_s`, so much simulated time goes by."""
         self._loop.run(timeout_s, strict, workers)
 
     def call(self, function: Callable[[], T]) -> T:

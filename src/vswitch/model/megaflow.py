@@ -10,7 +10,13 @@ from vswitch.base.limits import MAX_PRIORITY, MAX_TIMEOUT_S
 from vswitch.model.actions import Action, check_actions
 from vswitch.model.match import Match
 
-__all__ = ["FlowStats", "Megaflow", "Rule"]
+__all__ = ["FlowStats", "Megaflow", "Rule", "check_priority"]
+
+
+def check_priority(priority: int) -> None:
+    """ConfigError if it is none: outside 0..65535, or no int."""
+    if not isinstance(priority, int) or priority is True or not 0 <= priority <= MAX_PRIORITY:
+        raise ConfigError(f"priority {priority!r} is outside 0..{MAX_PRIORITY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,7 @@ class Rule:
         actions = check_actions(self.actions)
         if actions is not self.actions:
             object.__setattr__(self, "actions", actions)
-        if not isinstance(self.priority, int) or self.priority is True or not 0 <= self.priority <= MAX_PRIORITY:
-            raise ConfigError(f"priority {self.priority!r} is outside 0..{MAX_PRIORITY}")
+        check_priority(self.priority)
         if self.idle_timeout_s is None and self.hard_timeout_s is None:
             return
         for name in ("idle", "hard"):

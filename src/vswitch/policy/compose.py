@@ -9,7 +9,7 @@ from vswitch.base.errors import ConfigError
 from vswitch.fields import FIELDS
 from vswitch.model.actions import Action, Clone, Drop, Output, Sample, Userspace, check_actions
 from vswitch.policy.packet import Packet
-from vswitch.policy.run import Decision, Policy, Rewrite, drop, laid_out
+from vswitch.policy.run import Decision, Policy, Reply, Rewrite, drop, laid_out
 
 __all__ = ["by_port", "by_vlan", "in_parallel", "in_sequence", "pass_on"]
 
@@ -40,7 +40,8 @@ def in_sequence(*policies: Callable[[Packet], Any]) -> Policy:
 
 def in_parallel(*policies: Policy) -> Policy:
     """Do what each of them says: their actions one after another, each output once. Who drops adds nothing. The answer
-    holds as long as each of theirs. ConfigError: they change the packet, so the order of the policies would matter."""
+    holds as long as each of theirs. ConfigError: they change the packet, so the order of the policies would matter, or
+    one of them replies."""
 
     def policy(packet: Packet) -> Decision:
         actions: dict[Action, None] = {}
@@ -53,6 +54,8 @@ def in_parallel(*policies: Policy) -> Policy:
                 raise ConfigError(
                     f"{decision.actions!r} of one of several policies in parallel changes the packet for others"
                 )
+            if isinstance(decision.actions, Reply):
+                raise ConfigError("one of several policies in parallel replies: who replies decides alone")
             for action in check_actions(laid_out(decision.actions)):
                 if _changes(action):
                     raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from vswitch.base.limits import MAX_RECIRCULATIONS
@@ -70,7 +71,7 @@ def explain(
     told: list[Explanation] = []
     try:
         while len(told) <= MAX_RECIRCULATIONS:
-            run = Run(policy, key, now_s, (lambda here: lambda: here)(frame) if frame is not None else None, undo)
+            run = Run(policy, key, now_s, None if frame is None else partial(bytes, frame), undo)
             told.append(_told(run, priority))
             become = onward(key, frame, run.actions) if onward is not None and frame is not None else None
             if become is None:

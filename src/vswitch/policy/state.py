@@ -246,14 +246,16 @@ class _Foreign(NamedTuple):
 
 
 def frozen(value: Any) -> Hashable:
-    """A value that cannot change unseen; of a packet's fields, also within tuples, their numbers. ConfigError if this
-    one could, or if it holds a packet's field elsewhere."""
+    """A value that cannot change unseen; of a packet's fields, also within tuples and frozen sets, their numbers.
+    ConfigError if this one could, or if it holds a packet's field elsewhere, as far as its hash tells."""
     # hot: for each read
     if type(value) is int:
         return value
     if isinstance(value, tuple):
         parts = [frozen(part) for part in value]
         return tuple(parts) if type(value) is tuple else type(value)(*parts)  # type: ignore[arg-type]
+    if isinstance(value, frozenset):
+        return frozenset(map(frozen, value))
     if isinstance(value, Reading):
         return int(value) if value.present else None
     if isinstance(value, Moment):

@@ -60,8 +60,9 @@ class Workers:
     dropped (`expired`). similar: the fields, or parts of them as "ipv4_src/24", in which packets must be alike to be
     one flow, of which one packet is looked at at a time; None: all but TTL and TCP flags. flow_packets, flow_bytes: so
     much of one flow may wait, the packet that is looked at included (else `flow_full`). port_packets: so many packets
-    of one port (`port_full`); its bytes are bounded by `Options.port_quota_bytes`, at which the kernel stops sending
-    for the port. buffer_bytes: of all ports (`buffer_full`). Bytes are those that records take: a small packet 448.
+    of one port (`port_full`). Before that its bytes are bounded by `Options.port_quota_bytes`, at which the kernel
+    stops sending for the port: 1,170 small packets, if nothing says otherwise. buffer_bytes: of all ports
+    (`buffer_full`). Bytes are those that records take: a small packet 448.
     weights: port number -> its share of the workers, 1 if it is not named.
     """
 
@@ -71,7 +72,7 @@ class Workers:
     similar: tuple[str, ...] | None = None
     flow_packets: int = 64
     flow_bytes: int = 256 << 10
-    port_packets: int = 1024
+    port_packets: int = 4096
     buffer_bytes: int = 64 << 20
     weights: Mapping[int, float] = field(default_factory=dict)
 

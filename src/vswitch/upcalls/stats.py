@@ -60,9 +60,9 @@ class UpcallStats:
 
     arrived: packets that came up. handled: packets that the program was asked about. joined: packets that it was not
     asked about, as a rule takes them that was installed for another one. installed: rules. released: packets that were
-    sent down. failed: times that the program raised, or that what it answered was refused. drops: reason -> packets,
-    of those reasons that occurred. waits: packets by the time from their arrival to their release; `waits[i]` counts
-    those below 2^i microseconds and not below half of that, the last all that took longer.
+    sent down. failed: times that the program raised or was late, or that what it answered was refused. drops: reason ->
+    packets, of those reasons that occurred. waits: packets by the time from their arrival to their release; `waits[i]`
+    counts those below 2^i microseconds and not below half of that, the last all that took longer.
     """
 
     arrived: int = 0

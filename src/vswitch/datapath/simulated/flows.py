@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +60,7 @@ class SimulatedFlows:
         self._flows: dict[int, _Flow] = {}
         self._tables: dict[tuple[int, int], dict[int, int]] = {}  # priority, mask -> value -> slot
         self._order: list[tuple[int, int]] = []
+        self._overlaps: dict[int, OverlapIndex] = {}  # by priority
         self._gone: dict[int, _Flow] = {}  # by the last change; their statistics are asked for behind it
         self._last = 0
         self.masks_tried = 0
@@ -101,6 +103,7 @@ class SimulatedFlows:
             del self._tables[rule.priority, rule.match.mask]
 
     def _check(self, add: Sequence[Rule], gone: set[int]) -> None:
+        """ExistsError, OverlapError, TableFullError, and nothing changed; else the indexes of overlaps know of it."""
         new: dict[int, dict[Match, Rule]] = {}
         for rule in add:
             slot = self._slot(rule.match, rule.priority)
@@ -108,24 +111,49 @@ class SimulatedFlows:
             if (slot is not None and slot not in gone) or rule.match in same:
                 raise ExistsError(f"megaflow {rule.match!r} of priority {rule.priority} exists already")
             same[rule.match] = rule
-        for priority, rules in new.items():
-            index = OverlapIndex()
-            stay = [self._flows[slot].rule.match for slot in self._of_priority(priority) if slot not in gone]
-            masks = {match.mask for match in (*stay, *rules)}
-            index.add(stay, ())  # which do not overlap
-            if len(masks) > 1:
-                index.prepare(masks)
-                index.add(rules, masks)
+        old: dict[int, list[Match]] = {}
+        for slot in gone:
+            rule = self._flows[slot].rule
+            old.setdefault(rule.priority, []).append(rule.match)
+        noted: list[tuple[OverlapIndex, list[Match], list[Match]]] = []
+        try:
+            for priority in new.keys() | old.keys():
+                self._note(priority, new.get(priority, {}), old.get(priority, []), noted)
+            self._check_bounds(add, gone)
+        except BaseException:
+            for index, added, discarded in noted:
+                index.discard(added)
+                index.restore(discarded)
+            raise
+
+    def _note(
+        self,
+        priority: int,
+        new: Iterable[Match],
+        old: list[Match],
+        noted: list[tuple[OverlapIndex, list[Match], list[Match]]],
+    ) -> None:
+        """Where all rules of a priority have one mask, none overlap, and there is no index."""
+        masks = {mask for of, mask in self._tables if of == priority}.union(match.mask for match in new)
+        if len(masks) < 2:
+            self._overlaps.pop(priority, None)
+            return
+        index = self._overlaps.get(priority)
+        if index is None:
+            index = self._overlaps[priority] = OverlapIndex(lambda mask: self._tables.get((priority, mask), ()))
+        index.prepare(masks)
+        index.discard(old)
+        noted.append((index, [], old))
+        noted[-1][1].extend(index.add(new, masks))
+
+    def _check_bounds(self, add: Sequence[Rule], gone: set[int]) -> None:
         if len(self._flows) - len(gone) + len(add) > self._max_flows:
             raise TableFullError(f"{self._max_flows} megaflows are the most that there can be (max_flows)")
-        kept = {(flow.rule.priority, flow.rule.match.mask) for slot, flow in self._flows.items() if slot not in gone}
-        if len(kept | {(rule.priority, rule.match.mask) for rule in add}) > self._max_masks:
+        left = Counter((rule.priority, rule.match.mask) for rule in (self._flows[slot].rule for slot in gone))
+        emptied = {table for table, count in left.items() if count == len(self._tables[table])}
+        wanted = {(rule.priority, rule.match.mask) for rule in add}
+        if len(self._tables) - len(emptied - wanted) + len(wanted - self._tables.keys()) > self._max_masks:
             raise TableFullError(f"{self._max_masks} masks are the most that there can be (max_masks)")
-
-    def _of_priority(self, priority: int) -> Iterator[int]:
-        for (table_priority, _), table in self._tables.items():
-            if table_priority == priority:
-                yield from table.values()
 
     def modify(self, slot: int, rule: Rule) -> None:
         """Other actions and timeouts for a flow, whose time begins anew if it has some."""
