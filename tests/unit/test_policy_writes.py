@@ -579,7 +579,7 @@ def test_other_threads_use_tables_while_a_policy_hashes_fields(dp: Datapath) -> 
     sys.setswitchinterval(1e-5)
     thread.start()
     try:
-        for number in range(1500):
+        for number in range(400):
             send(dp, tcp(sport=number))
     finally:
         over.set()

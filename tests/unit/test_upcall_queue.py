@@ -13,7 +13,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from vswitch import ConfigError, Datapath, Match, Miss, Output, UpcallStats, Workers
+from vswitch import ConfigError, Datapath, Match, Miss, Options, Output, UpcallStats, Workers
 from vswitch.datapath.simulated.ring import record
 from vswitch.fields import SLOTS
 from vswitch.model import UpcallReason
@@ -235,6 +235,13 @@ def test_bounds(workers: Workers, packets: list[tuple[int, int, int]], reason: D
     assert len(queue) == len(packets) - 1
     queue.clear()
     assert queue.arrive(miss(1, 1), 0) is None, "there is room again"
+
+
+def test_the_kernel_stops_sending_for_a_port_before_its_packets_are_too_many() -> None:
+    """Else what a flood sends would be dropped where that costs the program time, and nobody would see it held back."""
+    smallest = len(record(bytes(60), key=0, in_port=1, reason=UpcallReason.MISS, recirculations=0, captured=60,
+                          userdata=b"", now_ns=0))  # fmt: skip
+    assert Workers().port_packets * smallest > 2 * Options().port_quota_bytes
 
 
 def test_lists_do_not_grow_while_the_oldest_packet_waits() -> None:
