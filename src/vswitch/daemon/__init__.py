@@ -1,0 +1,1 @@
+"""What runs the pure parts in a process of its own: sockets, files, time."""
