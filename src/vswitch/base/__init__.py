@@ -1,1 +1,1 @@
-"""What every room stands on: the exception tree and the bounds. Imports nothing of vswitch."""
+"""What every room stands on: errors, bounds, names that packages fetch late. Imports nothing of vswitch."""

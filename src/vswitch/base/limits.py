@@ -36,6 +36,14 @@ MAX_PRIORITY = 65535
 MAX_TIMEOUT_S = 4_000_000
 """Idle and hard timeouts: milliseconds in 32 bits, some 46 days."""
 
+MAX_METER_RATE = MAX_METER_BURST = 10**9
+"""Of a meter, in kbit/s or packets/s, and kbit or packets: the kernel counts what a byte costs in 2^-10 ns, of which
+that rate leaves 8."""
+
+MAX_METER_BURST_S = ((1 << 62) - 1) // (10**9 << 10)
+"""So many seconds' worth of its rate, 52 days, is the longest burst of a meter: the kernel tells past from future by
+the sign of a difference of 64 bits."""
+
 MAX_TEXT_CHARACTERS = 65536
 """Length of a flow or action text: several times what every field and MAX_ACTIONS need; bounds the cost of one line."""
 

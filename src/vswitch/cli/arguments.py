@@ -46,7 +46,7 @@ class Argument:
     @property
     def usage(self) -> str:
         """How an operand stands in a line of help: `[DP]`, `IFACE...`."""
-        forms = {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+        forms = {"?": "[{}]", "*": "[{}...]", "...": "[{}...]", "+": "{}..."}
         return forms.get(self.settings.get("nargs", ""), "{}").format(self.metavar)
 
 

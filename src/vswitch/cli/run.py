@@ -10,14 +10,17 @@ import logging
 import signal
 from argparse import Namespace
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
-from vswitch.base.errors import ConfigError
 from vswitch.bridge.bridge import Bridge
 from vswitch.bridge.collection import seldom
 from vswitch.bridge.options import MANAGEMENT_FOLDER, BridgeOptions
-from vswitch.bridge.targets import Tls
+from vswitch.bridge.pidfile import pid_file
+from vswitch.bridge.vlans import parse_port
 from vswitch.cli.arguments import UsageError
 from vswitch.text.openflow_names import VERSIONS
+from vswitch.transport.targets import Tls
 
 __all__ = ["run"]
 
@@ -27,15 +30,18 @@ _VERSIONS = {name: number for number, name in VERSIONS.items()}
 def run(arguments: Namespace) -> None:
     """Be the switch until a signal comes."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    options = _options(arguments)
-    ports = [_port(text) for text in arguments.ports]
+    ports = [parse_port(text) for text in arguments.ports]
     with ExitStack() as stack:
+        options = _options(arguments, _control(arguments, stack))
+        vlans = {name: vlan for name, _, vlan in ports if vlan is not None}
+        options = replace(options, vlans=vlans)
+        pairs = [(name, number) for name, number, _ in ports]
         if arguments.simulate:
-            bridge = stack.enter_context(Bridge.simulate(ports, name=arguments.bridge, options=options))
+            bridge = stack.enter_context(Bridge.simulate(pairs, name=arguments.bridge, options=options))
         else:
             bridge = stack.enter_context(
                 Bridge.create(
-                    arguments.bridge, ports=ports, local=not arguments.no_local, keep=arguments.keep, options=options
+                    arguments.bridge, ports=pairs, local=not arguments.no_local, keep=arguments.keep, options=options
                 )
             )
         with seldom():
@@ -53,7 +59,14 @@ async def _serve(bridge: Bridge) -> None:
     await bridge.serve(ready)
 
 
-def _options(arguments: Namespace) -> BridgeOptions:
+def _control(arguments: Namespace, stack: ExitStack) -> str:
+    """Where the control socket is to be."""
+    if arguments.control or arguments.simulate:
+        return "" if arguments.control == "none" else str(arguments.control)
+    return f"punix:{stack.enter_context(pid_file(Path(MANAGEMENT_FOLDER), arguments.bridge))}"
+
+
+def _options(arguments: Namespace, control: str) -> BridgeOptions:
     management = {"": f"punix:{MANAGEMENT_FOLDER}/{arguments.bridge}.mgmt", "none": ""}
     if arguments.simulate:
         management[""] = ""  # it needs no privilege, so it takes no place of the machine's
@@ -65,6 +78,7 @@ def _options(arguments: Namespace) -> BridgeOptions:
         listen=tuple(arguments.listen),
         management=management.get(arguments.management, arguments.management),
         snoop=arguments.snoop,
+        control=control,
         fail_mode=arguments.fail_mode,
         datapath_id=_datapath_id(arguments.datapath_id),
         versions=_versions(arguments.protocols),
@@ -75,6 +89,8 @@ def _options(arguments: Namespace) -> BridgeOptions:
         new_flow_rate_per_s=arguments.new_flow_rate,
         max_flows=arguments.max_flows,
         max_megaflows=arguments.max_megaflows,
+        mac_age_s=arguments.mac_age,
+        max_macs=arguments.max_macs,
         restore_s=arguments.restore,
         tls=Tls(*given) if all(given) else None,
     )
@@ -95,13 +111,3 @@ def _versions(text: str) -> frozenset[int]:
     if unknown:
         raise UsageError(f"--protocols: {unknown[0]!r} is none of {', '.join(_VERSIONS)}")
     return frozenset(_VERSIONS[name] for name in names) or frozenset(_VERSIONS.values())
-
-
-def _port(text: str) -> tuple[str, int | None]:
-    name, _, setting = text.partition(",")
-    if not setting:
-        return name, None
-    word, _, number = setting.partition("=")
-    if word != "port_no" or not number.isdecimal():
-        raise ConfigError(f"port {text!r}: behind the comma stands port_no=N, not {setting!r}")
-    return name, int(number)

@@ -6,6 +6,7 @@ from vswitch import __version__
 from vswitch.cli.arguments import Command, Group, Program, argument
 from vswitch.cli.dpctl.table import DPCTL
 from vswitch.cli.ofctl.table import OFCTL
+from vswitch.cli.ovsdb.table import OVSDB
 
 __all__ = ["RUN", "SHELLS", "VSWITCH"]
 
@@ -21,8 +22,9 @@ RUN = Command(
     (
         argument("bridge", metavar="BRIDGE", help="its name, and that of its local port"),
         argument("--port", action="append", default=[], metavar="IFACE", dest="ports",
-                 help="a device to be a port, with its number after a comma if that is to be other than 1, 2, ...: "
-                 "veth1,port_no=7 (may be given again)"),
+                 help="a device to be a port (may be given again); behind commas its number, if that is to be other "
+                 "than 1, 2, ..., and its VLANs: port_no=7, tag=10 (an access port), trunks=10,20-29, "
+                 "vlan_mode=access, trunk, native-tagged or native-untagged"),
         argument("--controller", action="append", default=[], metavar="TARGET", dest="controllers",
                  help=f"a controller to connect to: {_TARGETS} (may be given again)"),
         argument("--listen", action="append", default=[], metavar="TARGET",
@@ -30,7 +32,7 @@ RUN = Command(
         argument("--fail-mode", choices=("standalone", "secure"), default="standalone", metavar="MODE",
                  help="without a controller be a learning switch (standalone, the default), or do what the flows say "
                  "and no more (secure)"),
-        argument("--datapath-id", metavar="HEX", help="16 hexadecimal digits (default: from a port's address)"),
+        argument("--datapath-id", metavar="HEX", help="16 hexadecimal digits (default: a port's lowest address)"),
         argument("--protocols", metavar="VERSIONS", default="",
                  help="OpenFlow versions to speak, such as OpenFlow10,OpenFlow13 (default: all, 1.0 to 1.5)"),
         argument("--keep", action="store_true",
@@ -42,6 +44,9 @@ RUN = Command(
                  help="where ovs-ofctl may connect (default punix:/run/vswitch/BRIDGE.mgmt; none: nowhere)"),
         argument("--snoop", metavar="TARGET", default="",
                  help="where ovs-ofctl may listen to what controllers say (default: nowhere)"),
+        argument("--control", metavar="TARGET", default="",
+                 help="where vswitch appctl and ovs-appctl may connect "
+                 "(default punix:/run/vswitch/BRIDGE.PID.ctl; none: nowhere)"),
         argument("--probe", type=float, default=5.0, metavar="SECONDS",
                  help="ask a controller that has been silent so long whether it is there (default 5; 0: never)"),
         argument("--max-backoff", type=float, default=8.0, metavar="SECONDS",
@@ -55,6 +60,10 @@ RUN = Command(
                  help="in each table; more are refused (default 1000000)"),
         argument("--max-megaflows", type=int, default=100_000, metavar="N",
                  help="in the datapath; the idlest go (default 100000)"),
+        argument("--mac-age", type=int, default=300, metavar="SECONDS",
+                 help="how long NORMAL knows an address that it does not hear of (default 300)"),
+        argument("--max-macs", type=int, default=8192, metavar="N",
+                 help="addresses that NORMAL knows; the port with most of them loses some (default 8192)"),
         argument("--restore", type=float, default=10.0, metavar="SECONDS",
                  help="how long megaflows that were taken over go on at most, while controllers load the flows anew "
                  "(default 10)"),
@@ -74,6 +83,37 @@ VSWITCH = Group(
         DPCTL,
         RUN,
         OFCTL,
+        Program(
+            "appctl",
+            "ask a bridge that is at work: what becomes of a packet, what it has learned",
+            "vswitch.cli.appctl",
+            (
+                argument(
+                    "-t",
+                    "--target",
+                    metavar="TARGET",
+                    help="the name of a bridge (or of a daemon of Open vSwitch), or the path of its socket",
+                ),
+                argument("-T", "--timeout", type=float, metavar="SECONDS", help="wait no longer (default: for ever)"),
+                argument(
+                    "-f",
+                    "--format",
+                    choices=("text", "json"),
+                    default="text",
+                    metavar="FORMAT",
+                    help="text (the default) or json",
+                ),
+                argument("--pretty", action="store_true", help="JSON of several lines"),
+                argument("command", metavar="COMMAND", help="what is to be done"),
+                argument("words", metavar="ARG", nargs="...", help="what the command needs"),
+            ),
+            example="""
+vswitch appctl ofproto/trace br0 in_port=1,tcp,tcp_dst=80
+vswitch appctl -f json fdb/show br0
+vswitch appctl list-commands
+""",
+        ),
+        OVSDB,
         Command(
             "explain",
             "tell what a policy would do with a packet",

@@ -111,10 +111,6 @@ class Switch:
         self._write(encode_message(message, self._dialect, xid))
         return xid
 
-    def send_bytes(self, data: bytes) -> None:
-        """Sends what is encoded already."""
-        self._write(data)
-
     def _write(self, data: bytes | bytearray) -> None:
         """All of it, reading meanwhile what the switch has to say."""
         view = memoryview(data)

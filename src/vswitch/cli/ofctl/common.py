@@ -18,7 +18,7 @@ from vswitch.messages.control import FeaturesReply, FeaturesRequest
 from vswitch.messages.ports import PortDescription
 from vswitch.messages.stats import MultipartReply, StatsRequest, TableFeaturesRequest
 from vswitch.openflow.codec import decode
-from vswitch.text.flow_files import LineError
+from vswitch.text.flow_words import LineError
 
 __all__ = [
     "Names",

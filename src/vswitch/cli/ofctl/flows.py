@@ -116,9 +116,10 @@ def dump_flows(arguments: Namespace) -> None:
         for criterion, descending in reversed(order):
             flows.sort(key=_sort_key(criterion, descending), reverse=descending)
         stats = arguments.stats is not False
+        if found.switch.version < _OPENFLOW_1_5:  # Nicira's ages, which ovs-ofctl shows of unsorted flows alone
+            flows = [replace(each, idle_age_s=None, hard_age_s=None) for each in flows]
         for each in flows:
-            shown = replace(each, idle_age_s=None, hard_age_s=None)
-            line = format_flow(shown, found.ports, found.tables, stats=stats)
+            line = format_flow(each, found.ports, found.tables, stats=stats)
             print(line if paint is None else paint(line))
 
 

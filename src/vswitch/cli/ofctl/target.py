@@ -14,12 +14,13 @@ from pathlib import Path
 
 from vswitch.base.errors import ConfigError, MachineError, NotFoundError
 
-__all__ = ["bridges", "connect", "find_socket"]
+__all__ = ["bridges", "connect", "find_socket", "run_directories"]
 
 DEFAULT_PORT = 6653
 
 
-def _run_directories() -> list[Path]:
+def run_directories() -> list[Path]:
+    """Where sockets are looked for."""
     return [
         Path(os.environ.get("VSWITCH_RUNDIR") or "/run/vswitch"),
         Path(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"),
@@ -28,20 +29,20 @@ def _run_directories() -> list[Path]:
 
 def bridges() -> list[str]:
     """The names of the bridges on this machine that have a place for management."""
-    return sorted({path.stem for folder in _run_directories() for path in folder.glob("*.mgmt")})
+    return sorted({path.stem for folder in run_directories() for path in folder.glob("*.mgmt")})
 
 
 def find_socket(name: str, kind: str = "mgmt") -> Path:
     """The socket of the bridge called so: `mgmt` to speak with it, `snoop` to listen. NotFoundError: there is none."""
     if "/" not in name:
-        for folder in _run_directories():
+        for folder in run_directories():
             path = folder / f"{name}.{kind}"
             if path.exists():
                 return path
     path = Path(name)
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         return path
-    folders = " and ".join(str(folder) for folder in _run_directories())
+    folders = " and ".join(str(folder) for folder in run_directories())
     raise NotFoundError(f"{name} is neither a bridge (no {name}.{kind} in {folders}) nor a socket")
 
 
