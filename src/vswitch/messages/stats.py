@@ -23,6 +23,7 @@ from vswitch.messages.match import FlowMatch
 
 __all__ = [
     "ALL_TABLE_BITMAPS", "AggregateStats", "BucketStats", "BundleFeatures", "BundleFeaturesRequest", "ControllerStatus",
+    "ControllerStatusChanged",
     "Description",
     "ExperimenterMultipart", "FlowDescription", "FlowMonitorCancel", "FlowMonitorPause", "FlowMonitorRequest",
     "FlowMonitorRequests", "FlowMonitorUpdate", "FlowStats", "FlowStatsRequest", "GroupDescription", "GroupFeatures",
@@ -387,6 +388,13 @@ class ControllerStatus:
     reason: int
     up: bool
     uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatusChanged(Message):
+    """OpenFlow 1.5: a controller is connected otherwise now; `status.reason` says what has changed."""
+
+    status: ControllerStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ _OUTPUTS: tuple[type, ...] = (a.Output, a.OutputReg, a.Controller, a.Enqueue, a.
 
 
 def written(before: tuple[FlowAction, ...], more: tuple[FlowAction, ...]) -> tuple[FlowAction, ...]:
-    """The set after more is written into it."""
-    return before + more
+    """The set after more is written into it: of all kinds but those that set fields the last is kept."""
+    both = before + more
+    last = {type(each): index for index, each in enumerate(both)}
+    return tuple(each for index, each in enumerate(both) if index == last[type(each)] or isinstance(each, _FIELDS))
 
 
 def _last_of(actions: tuple[FlowAction, ...], kinds: tuple[type, ...]) -> FlowAction | None:

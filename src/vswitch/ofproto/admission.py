@@ -21,7 +21,7 @@ from vswitch.ofproto.groups import Groups
 from vswitch.ofproto.meters import LAST_METER, MeterTable
 from vswitch.ofproto.ports import MAX_OPENFLOW_PORT
 
-__all__ = ["LAST_TABLE", "REFUSED_ACTIONS", "Admission", "check_match"]
+__all__ = ["LAST_TABLE", "REFUSED_ACTIONS", "Admission", "check_match", "taught"]
 
 LAST_TABLE = 253
 """Tables 0 to 253 are controllers'."""
@@ -68,14 +68,19 @@ def check_match(match: FlowMatch) -> None:
                 raise OpenFlowError("bad_match.bad_field", f"match of {each.name}: {each.refused}")
 
 
+def taught(table: int, cookie: int) -> int:
+    """Flows that are learned into a table with that cookie, as one number."""
+    return table << 64 | cookie
+
+
 def _refuse(code: str, text: str) -> OpenFlowError:
     return OpenFlowError(f"bad_action.{code}", text)
 
 
 class Admission:
     """Looks through one list of actions. `match`: of the flow, None where it is not known what packets come. `table`:
-    of the flow, None in a bucket or packet-out. `uses`: the groups and meters named, once `check` is through. `named`:
-    they must be there."""
+    of the flow, None in a bucket or packet-out. `uses`: the groups and meters named, and the flows that are taught
+    until the actions go, once `check` is through. `named`: groups and meters must be there."""
 
     __slots__ = (
         "_conjunctive", "_count", "_depth", "_groups", "_in_set", "_mask", "_meters", "_value", "_version", "named",
@@ -98,7 +103,8 @@ class Admission:
         self._conjunctive = False
 
     def check(self, actions: tuple[FlowAction, ...]) -> tuple[tuple[str, int], ...]:
-        """What they use: ("group", id), ("meter", id). OpenFlowError: one is refused. # hot: once per flow-mod"""
+        """What they use: ("group", id), ("meter", id), ("learned", `taught`). OpenFlowError: one is
+        refused. # hot: once per flow-mod"""
         self._count += len(actions)
         if self._count > MAX_ACTIONS:
             raise _refuse("too_many", f"more than {MAX_ACTIONS} actions")
@@ -137,7 +143,7 @@ class Admission:
                 raise _refuse("match_inconsistent", f"{what} needs a match of {missing}")
 
     def _needs_type(self, types: tuple[int, ...], what: str) -> None:
-        if self._known and not (
+        if self._checks and not (
             self._mask & _ETH_TYPE.mask == _ETH_TYPE.mask and _ETH_TYPE.view.take(self._value) in types
         ):
             shown = " or ".join(f"{each:#06x}" for each in types)
@@ -148,8 +154,15 @@ class Admission:
             self._mask |= each.mask
             self._value = self._value & ~each.mask | each.view.place(value)
 
-    def _tagged(self) -> bool:
-        return bool(self._value & self._mask & _VLAN_PRESENT)
+    @property
+    def _checks(self) -> bool:
+        """Whether actions other than set_field and load must fit the packets. In OpenFlow 1.0 and in action sets they
+        do nothing to packets that they do not fit, as Open vSwitch has it."""
+        return self._version >= 2 and not self._in_set and self._known
+
+    def _needs_tag(self, what: str) -> None:
+        if self._known and not self._value & self._mask & _VLAN_PRESENT:
+            raise _refuse("match_inconsistent", f"{what} needs a match of a VLAN tag")
 
     # ---- one check for each kind
 
@@ -221,6 +234,8 @@ class Admission:
         self._settable(each)
         if each.prerequisites:
             self._needs(each, f"set_field of {each.name}")
+        if each.name == "vlan_vid":
+            self._needs_tag("set_field of vlan_vid")
         if each.name in ("vlan_vid", "vlan_tci") and self._known:
             place = each.view.slot.place(action.mask << each.view.shift)
             self._mask |= place
@@ -230,6 +245,8 @@ class Admission:
         self._write(action.destination)
         if action.value >> action.destination.bits:
             raise _refuse("bad_argument", f"load of {action.value:#x} into {action.destination.bits} bits")
+        if action.destination.field.name == "vlan_vid":
+            self._needs_tag("load into vlan_vid")
         if action.destination.field.name == "vlan_tci":
             self._becomes(_VLAN_TCI, 0x1000)
 
@@ -241,11 +258,11 @@ class Admission:
 
     def _mod_field(self, action: a.ModField) -> None:
         name = _MOD_FIELDS.get(action.field)
-        if self._version < 2:
-            return  # OpenFlow 1.0: it does nothing to other packets
+        if not self._checks:
+            return
         if name is not None:
             self._needs(OPENFLOW_FIELDS[name], f"set of {action.field}")
-        elif self._known:
+        else:
             match = FlowMatch.from_ints(self._value, self._mask)
             direction = action.field[2:]
             fields = [OPENFLOW_FIELDS[protocol + direction] for protocol in ("tcp", "udp", "sctp")]
@@ -256,8 +273,8 @@ class Admission:
         value, most = (action.vid, 0xFFF) if isinstance(action, a.ModVlanVid) else (action.pcp, 7)
         if value > most:
             raise _refuse("bad_argument", f"{_word(action)} {value} is past {most}")
-        if not action.push and self._known and not self._tagged():
-            raise _refuse("match_inconsistent", f"{_word(action)} needs a match of a VLAN tag")
+        if not action.push and self._checks:
+            self._needs_tag(_word(action))
         if self._known:
             self._mask |= _VLAN_PRESENT
             self._value |= _VLAN_PRESENT
@@ -268,8 +285,8 @@ class Admission:
         self._becomes(_VLAN_TCI, 0x1000)
 
     def _pop_vlan(self, _action: a.PopVlan) -> None:
-        if self._version >= 2 and self._known and not self._tagged():
-            raise _refuse("match_inconsistent", "pop_vlan needs a match of a VLAN tag")
+        if self._checks:
+            self._needs_tag("pop_vlan")
         self._becomes(_VLAN_TCI, 0)
 
     def _push_mpls(self, action: a.PushMpls) -> None:
@@ -285,8 +302,7 @@ class Admission:
         self._needs_type(_ETHERTYPE_MPLS, _word(action))
 
     def _dec_ttl(self, _action: a.DecTtl) -> None:
-        if self._version >= 2:
-            self._needs_type(_ETHERTYPE_IP, "dec_ttl")
+        self._needs_type(_ETHERTYPE_IP, "dec_ttl")
 
     def _stack_push(self, action: a.StackPush) -> None:
         self._read(action.source)
@@ -334,15 +350,27 @@ class Admission:
     def _learn(self, action: a.Learn) -> None:
         if action.table > LAST_TABLE:
             raise _refuse("bad_argument", f"learn into table {action.table}, past the last, {LAST_TABLE}")
+        if action.delete_learned:
+            self._use("learned", taught(action.table, action.cookie))
+        learned = Admission(self._groups, self._meters, FlowMatch(), action.table, self._version)
         for spec in action.specs:
             if spec.source is not None:
                 self._read(spec.source)
-            if spec.kind == "load" and spec.destination is not None and not spec.destination.field.writable:
-                raise _refuse("bad_set_argument", f"learn: {spec.destination.field.name} cannot be written")
+            if spec.destination is not None:
+                learned._learned(spec, spec.destination)
         if action.result is not None:
             if action.result.bits != 1:
                 raise _refuse("bad_set_argument", "learn needs a result of one bit")
             self._write(action.result)
+
+    def _learned(self, spec: a.LearnSpec, destination: SubField) -> None:
+        """One step of a learn action, if this is what is known of packets that take the learned flow."""
+        each = destination.field
+        if spec.kind == "load" and not each.writable:
+            raise _refuse("bad_set_argument", f"learn: {each.name} cannot be written")
+        self._needs(each, f"learn of {each.name}")
+        if spec.kind == "match" and spec.source is None:
+            self._becomes(each, spec.value << destination.start)
 
     def _fin_timeout(self, _action: a.FinTimeout) -> None:
         if self._known and self._version >= 2:

@@ -12,7 +12,7 @@ from vswitch.messages.control import BundleAdd, BundleControl, BundleControlType
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import FlowMod, GroupMod, MeterMod, PacketOut, TableMod
 from vswitch.messages.ports import PortMod
-from vswitch.ofproto.session import MAX_BUNDLE_MESSAGES, MAX_BUNDLES, OpenBundle, Session
+from vswitch.ofproto.session import MAX_BUNDLE_BYTES, MAX_BUNDLE_MESSAGES, MAX_BUNDLES, OpenBundle, Session
 
 if TYPE_CHECKING:
     from vswitch.ofproto.switch import Outcome, Switch
@@ -68,9 +68,32 @@ def handle_bundle_add(
         raise _refuse("msg_bad_xid", f"the message in the bundle has xid {message.xid:#x}, not {xid:#x}")
     if not isinstance(message.message, _MAY_BE_IN_ONE):
         raise _refuse("msg_unsup", f"{type(message.message).__name__} cannot be in a bundle")
-    if sum(len(each.messages) for other in switch.sessions for each in other.bundles.values()) >= MAX_BUNDLE_MESSAGES:
-        raise _refuse("msg_too_many", f"{MAX_BUNDLE_MESSAGES} messages are in bundles, as many as may be")
+    size = len(message.raw)
+    _check_room(switch, session, size)
     bundle.messages.append((message.message, message.xid))
+    bundle.size += size
+
+
+def _check_room(switch: Switch, session: Session, size: int) -> None:
+    """OpenFlowError: with one more message of so many bytes the session would have more than it leaves for others."""
+    own_messages, own_bytes = _held(session)
+    messages, all_bytes = own_messages, own_bytes
+    for other in switch.sessions:
+        if other.bundles and other is not session:
+            others_messages, others_bytes = _held(other)
+            messages, all_bytes = messages + others_messages, all_bytes + others_bytes
+    if own_messages + 1 > 2 * MAX_BUNDLE_MESSAGES - (messages + 1):
+        text = f"a session with {own_messages} messages in bundles, of {messages} in all, may have no more"
+        raise _refuse("msg_too_many", f"{text}: at most {MAX_BUNDLE_MESSAGES}, and as many as it leaves for others")
+    if own_bytes + size > 2 * MAX_BUNDLE_BYTES - (all_bytes + size):
+        text = f"a session with {own_bytes} bytes in bundles, of {all_bytes} in all, may have no {size} more"
+        raise _refuse("msg_too_many", f"{text}: at most {MAX_BUNDLE_BYTES}, and as many as it leaves for others")
+
+
+def _held(session: Session) -> tuple[int, int]:
+    """Messages in its bundles, and their bytes."""
+    bundles = session.bundles.values()
+    return sum(len(each.messages) for each in bundles), sum(each.size for each in bundles)
 
 
 def _refuse(code: str, text: str) -> OpenFlowError:

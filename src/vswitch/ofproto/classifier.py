@@ -7,7 +7,11 @@ A subtable that has nothing for a packet is to be passed for few of its bits. It
 other: what comes with the packet from outside, L2, L3, L4. For each stage but the last it knows the values that occur,
 so that a packet which nothing takes by its port and MAC addresses is not asked for more. For IP addresses the table
 knows all prefixes of the same length, which tell how few bits of the address prove that no rule has its prefix; for
-the ports of L4 each subtable knows its own.
+the ports of L4 each subtable knows its own. And if all its rules differ from the packet in a bit that was asked for
+already, it asks for nothing.
+
+Bits are asked for in an order that depends on nothing but rules and bits asked for before, so that the megaflows that
+follow from one state of the tables never overlap.
 
 Invariant: for all keys that agree with one that was looked up in the bits of `Wildcards.mask` afterwards, the lookup
 gives the same rule. An extra 1-bit there costs megaflows, an extra 0-bit misroutes packets.
@@ -114,16 +118,21 @@ def _by_priority(rule: Rule) -> int:
 class _Subtable:
     """Rules with one mask. `rules`: masked key to rule, or to a list of them, the highest priority first. `stages`:
     (cumulative mask, values that occur with their numbers, prefixes of fields in it) for each stage in which the mask
-    has bits; the last one has no values. `priorities`: how many rules have it; `_heap`: those priorities,
-    negative, and perhaps some that are no more. `rank`: by what it lies in the classifier's order."""
+    has bits; the last one has no values. `steady`: bits that are the same in all rules, and `common`: how they are.
+    `priorities`: how many rules have it; `_heap`: those priorities, negative, and perhaps some that are no more.
+    `rank`: by what it lies in the classifier's order."""
 
-    __slots__ = ("_heap", "mask", "number", "ports", "priorities", "priority", "rank", "rules", "size", "stages")
+    __slots__ = (
+        "_heap", "common", "mask", "number", "ports", "priorities", "priority", "rank", "rules", "size", "stages",
+        "steady",
+    )  # fmt: skip
 
     def __init__(self, mask: int, number: int, prefixes: dict[int, _Prefixes]) -> None:
         self.mask = mask
         self.number = number
         self.rules: dict[int, Rule | list[Rule]] = {}
         self.size = 0
+        self.common = self.steady = 0
         self.priority = -1
         self.rank: tuple[int, int] | None = None
         self.priorities: dict[int, int] = {}
@@ -156,6 +165,10 @@ class _Subtable:
         else:
             assert isinstance(there, Rule)
             rules[value] = [there, rule] if there.priority > priority else [rule, there]
+        if self.size:
+            self.steady &= ~(value ^ self.common)
+        else:
+            self.common, self.steady = value, self.mask
         self.size += 1
         count = self.priorities.get(priority, 0)
         self.priorities[priority] = count + 1
@@ -182,6 +195,9 @@ class _Subtable:
             assert there is rule, "a rule that is not in the table"
             del self.rules[value]
         self.size -= 1
+        if len(self.rules) == 1:
+            (self.common,) = self.rules
+            self.steady = self.mask
         count = self.priorities[priority] - 1
         if count:
             self.priorities[priority] = count
@@ -204,8 +220,11 @@ class _Subtable:
         if self.ports is not None:
             self.ports.remove(value)
 
-    def why_not(self, key: int) -> int:
-        """The bits of `key` that prove that no rule here takes it. # hot: for a subtable without a rule"""
+    def why_not(self, key: int, known: int) -> int:
+        """The bits of `key` that prove that no rule here takes it, besides those that are known. # hot: for a subtable
+        without a rule"""
+        if (key ^ self.common) & self.steady & known:
+            return 0
         proved = 0
         for until, values, tracked in self.stages:
             for prefixes in tracked:
@@ -364,7 +383,7 @@ class Classifier:
             found = subtable.rules.get(key & own)
             if found is None:
                 if mask | own != mask:
-                    mask |= subtable.why_not(key)
+                    mask |= subtable.why_not(key, mask)
                 continue
             mask |= own
             rule: Rule = found[0] if type(found) is list else found  # type: ignore[assignment]
@@ -403,7 +422,7 @@ def _rule_and_clauses(
         found = subtable.rules.get(key & own)
         if found is None:
             if mask | own != mask:
-                mask |= subtable.why_not(key)
+                mask |= subtable.why_not(key, mask)
             continue
         mask |= own
         for rule in found if isinstance(found, list) else (found,):

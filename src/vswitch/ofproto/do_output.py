@@ -177,11 +177,8 @@ def _queue_priority(queue: int) -> int | None:
     return 1 << 16 | queue + 1 if queue < 0xF000 else None
 
 
-_PRIORITY = PRIORITY
-
-
 def _set_priority(run: Run, priority: int, sources: int = 0) -> None:
-    run.packet.write(_PRIORITY, _PRIORITY.bits, _PRIORITY.put(priority), sources)
+    run.packet.write(PRIORITY, PRIORITY.bits, PRIORITY.put(priority), sources)
 
 
 def _set_queue(run: Run, action: a.SetQueue) -> None:
@@ -193,7 +190,7 @@ def _set_queue(run: Run, action: a.SetQueue) -> None:
 def _pop_queue(run: Run, _action: a.PopQueue) -> None:
     """As it came: that must be known then."""
     packet = run.packet
-    if packet.fresh & _PRIORITY.bits != _PRIORITY.bits:
+    if packet.fresh & PRIORITY.bits != PRIORITY.bits:
         value, sources = run.priority
         _set_priority(run, value, sources)
 
@@ -204,7 +201,7 @@ def _enqueue(run: Run, action: a.Enqueue) -> None:
         output(run, action.port)
         return
     packet = run.packet
-    before, sources = _PRIORITY.get(packet.key), packet.sources(_PRIORITY.bits)
+    before, sources = PRIORITY.get(packet.key), packet.sources(PRIORITY.bits)
     _set_priority(run, priority)
     output(run, action.port)
     _set_priority(run, before, sources)

@@ -82,11 +82,9 @@ def _tell(run: Run, flow_mod: FlowMod, limit: int, result: SubField) -> None:
     """Whether there is room for it goes into a bit of the packet."""
     table = flow_mod.table or 0
     run.depends.add(("table", table))
-    of_cookie = [rule for rule in run.view.tables[table].classifier if rule.cookie == flow_mod.cookie]
-    there = any(rule.match == flow_mod.match and rule.priority == flow_mod.priority for rule in of_cookie)
     place, bits = bits_place(result)
     if run.packet.has(place):
-        answer = int(there or len(of_cookie) < limit)
+        answer = int(run.view.tables[table].may_learn(flow_mod, limit))
         run.packet.write(place, bits, place.put(answer << result.start))
 
 

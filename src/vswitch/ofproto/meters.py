@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vswitch.base.limits import MAX_METER_BURST, MAX_METER_BURST_S, MAX_METER_RATE
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import MeterBand, MeterCommand, MeterMod
 from vswitch.messages.stats import MeterConfig, MeterFeatures, MeterStats
@@ -26,20 +27,22 @@ __all__ = [
 ]
 
 MAX_METERS = 65536
-"""Meters of one switch: each has state in the datapath."""
+"""Meters of one switch: each has 64 bytes in the datapath."""
 MAX_METER_BANDS = 1
 """Bands of one meter: the datapath has one rate for each."""
 LAST_METER = 0xFFFF0000
 SLOW_PATH_METER, CONTROLLER_METER, ALL_METERS = 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFF
 _KBPS, _PKTPS, _BURST, _STATS = 1, 2, 4, 8
 _KINDS = ("drop",)
+_LONGEST_PACKET_KBIT = 525.0
 
 
 class Meter:
     """A meter and what it has counted; `band_counts`: [packets, bytes] dropped by each band. `rules`: the flows that
-    name it."""
+    name it. `_here`: what was counted of packets that pass no meter of the datapath: packets and bytes in all, and
+    dropped."""
 
-    __slots__ = ("band_counts", "bands", "bytes", "created_ns", "flags", "id", "packets", "rules")
+    __slots__ = ("_here", "band_counts", "bands", "bytes", "created_ns", "flags", "id", "packets", "rules")
 
     def __init__(self, number: int, flags: int, bands: tuple[MeterBand, ...], now_ns: int) -> None:
         self.id = number
@@ -48,12 +51,37 @@ class Meter:
         self.created_ns = now_ns
         self.packets = self.bytes = 0
         self.band_counts = [[0, 0] for _ in bands]
+        self._here = (0, 0, 0, 0)
         self.rules: dict[Rule, None] = {}
+
+    @property
+    def burst(self) -> float:
+        """How much may pass at once after a pause, in kbit or packets. If that is not said, a second's worth, as Open
+        vSwitch has it, and the longest packet at least."""
+        band = self.bands[0]
+        if self.flags & _BURST:
+            return float(band.burst or band.rate)
+        return max(float(band.rate), _LONGEST_PACKET_KBIT if self.kbps else 1.0)
 
     @property
     def kbps(self) -> bool:
         """Whether it counts kbit/s; else packets."""
         return not self.flags & _PKTPS
+
+    def counted_here(self, size: int, *, dropped: bool) -> None:
+        """One more packet, of so many bytes, that passed no meter of the datapath."""
+        self.packets, self.bytes = self.packets + 1, self.bytes + size
+        if dropped:
+            self.band_counts[0][0] += 1
+            self.band_counts[0][1] += size
+        here = self._here
+        self._here = (here[0] + 1, here[1] + size, here[2] + dropped, here[3] + size * dropped)
+
+    def counted_by_datapath(self, packets: int, size: int, dropped_packets: int, dropped_bytes: int) -> None:
+        """All that the datapath's meter has counted by now."""
+        here = self._here
+        self.packets, self.bytes = packets + here[0], size + here[1]
+        self.band_counts = [[dropped_packets + here[2], dropped_bytes + here[3]]]
 
     def statistics(self, now_ns: int) -> MeterStats:
         """What it has counted."""
@@ -162,5 +190,10 @@ def _check(mod: MeterMod) -> None:
         if band.kind not in _KINDS:
             text = f"meter {mod.id}: the datapath has no band {band.kind}, only {', '.join(_KINDS)}"
             raise OpenFlowError("meter_mod_failed.bad_band", text)
-        if not band.rate:
-            raise OpenFlowError("meter_mod_failed.bad_rate", f"meter {mod.id}: rate 0")
+        if not 1 <= band.rate <= MAX_METER_RATE:
+            text = f"meter {mod.id}: rate {band.rate} is outside 1..{MAX_METER_RATE}"
+            raise OpenFlowError("meter_mod_failed.bad_rate", text)
+        most = min(band.rate * MAX_METER_BURST_S, MAX_METER_BURST)
+        if mod.flags & _BURST and band.burst > most:
+            text = f"meter {mod.id}: burst {band.burst} is outside 0..{most} (of rate {band.rate})"
+            raise OpenFlowError("meter_mod_failed.bad_burst", text)

@@ -7,6 +7,7 @@ what was added and changed in the meantime. So what is kept for it is bounded by
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import ALL_TABLES, ANY_GROUP, ANY_PORT, FlowRemovedReason
@@ -15,12 +16,14 @@ from vswitch.ofproto.rule import Rule
 from vswitch.ofproto.session import MAX_MONITORS, Session
 from vswitch.ofproto.tables import Change, FlowTables, outputs_to, points_to_group
 
-__all__ = ["add_monitors", "cancel_monitor", "initial", "resume", "updates"]
+__all__ = ["add_monitors", "cancel_monitor", "initial", "missed", "updates"]
 
 _INITIAL, _ADD, _REMOVED, _MODIFY, _INSTRUCTIONS, _NO_ABBREVIATIONS, _ONLY_OWN = (1 << bit for bit in range(7))
 _IN_FULL = _NO_ABBREVIATIONS | _ONLY_OWN
 """What the session itself has changed is told in full, too. OpenFlow 1.4 has a flag for changes of the session alone;
 Open vSwitch takes it so, and ovs-ofctl sends it with that meaning."""
+RESUMED_AT_ONCE = 128
+"""Flows of which one who was paused is told in one part."""
 _EVENTS = {"added": _ADD, "removed": _REMOVED, "modified": _MODIFY}
 
 
@@ -114,18 +117,17 @@ def _while_paused(session: Session, change: Change, with_actions: bool) -> list[
     return []
 
 
-def resume(session: Session) -> list[FlowMonitorUpdate]:
-    """It has caught up: what was added and changed while it was paused. That it is told again, the caller says."""
+def missed(session: Session) -> list[FlowMonitorUpdate]:
+    """It takes things again: some of what was added and changed while it was paused, which it still is."""
     told = []
-    for rule, event in session.missed.items():
+    for rule in list(islice(session.missed, RESUMED_AT_ONCE)):
+        event = session.missed.pop(rule)
         wanted = [each for each in session.monitors.values() if _watches(each, rule, rule.actions)]
         flags = 0
         for request in wanted:
             flags |= request.flags
         if flags & _EVENTS[event] and not rule.removed:
             told.append(_update(event, rule, bool(flags & _INSTRUCTIONS)))
-    session.missed.clear()
-    session.monitors_paused = False
     return told
 
 

@@ -106,6 +106,18 @@ class MacTable:
         self._put(MacEntry(seen.vlan, seen.mac, seen.port, now_ns, static=True))
         return changed
 
+    def remove_static(self, vlan: int, mac: int) -> list[tuple[int, int]]:
+        """It is there no more, if it was put there by `add_static`. As `learn`."""
+        entry = self._entries.get((vlan, mac))
+        if entry is None or not entry.static:
+            return []
+        self._drop((vlan, mac))
+        return [(vlan, mac)]
+
+    def clear_statistics(self) -> None:
+        """Count anew."""
+        self.learned = self.evicted = self.moved = self.expired = 0
+
     def expire(self, now_ns: int) -> list[tuple[int, int]]:
         """Forget what was not seen for `age_ns`. Returns what was forgotten."""
         old = []

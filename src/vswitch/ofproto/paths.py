@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vswitch.ofproto.classifier import Wildcards
-from vswitch.ofproto.places import IP_FRAG, PORT_BITS, Place
+from vswitch.ofproto.places import IP_FRAG, PORT_BITS, Place, at_hand
 from vswitch.ofproto.rule import Rule
 from vswitch.ofproto.translation import Lookup, Translation, View
 
@@ -128,15 +128,18 @@ _NO_WAY = _Way()
 
 
 class _Step:
-    """A lookup. `as_before`: with the key of the one before."""
+    """A lookup. `as_before`: with the key of the one before; `at_hand`: bits of it that it may decide by at no
+    price; `asked`: those among `fresh` that it asks the packet for."""
 
-    __slots__ = ("_ways", "as_before", "constant", "fresh", "pieces", "table")
+    __slots__ = ("_ways", "as_before", "asked", "at_hand", "constant", "fresh", "pieces", "table")
 
     def __init__(self, made: Checkpoint, *, as_before: bool) -> None:
         self.table = made.table
         self.fresh = made.fresh
         self.constant = made.constant
         self.pieces = made.pieces
+        self.at_hand = at_hand(made.fresh, sum(own for own, _ in made.pieces))
+        self.asked = made.fresh & ~self.at_hand
         self.as_before = as_before
         self._ways: dict[Rule | tuple[FlowAction, ...] | None, _Way] = {}
 
@@ -213,12 +216,12 @@ class Paths:
                     now |= piece.value(key) & own
                 if normal_fragments and now & _FRAGMENT:
                     break
-            wildcards.mask = 0
+            wildcards.mask = step.at_hand
             rule = tables[step.table].classifier.lookup(now, wildcards)
             mask = wildcards.mask
             if normal_fragments and mask & PORT_BITS:
                 mask |= _FRAGMENT
-            looked |= mask & step.fresh
+            looked |= mask & step.asked
             for own, piece in step.pieces:
                 if mask & own:
                     looked |= piece.sources

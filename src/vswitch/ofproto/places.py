@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vswitch.fields.openflow import OPENFLOW_FIELDS, PIPELINE_SLOTS, FlowField
+from vswitch.fields.openflow import FLOW_BYTES, OPENFLOW_FIELDS, PIPELINE_SLOTS, FlowField
 from vswitch.fields.registry import FIELDS, KEY_BYTES, SLOTS, Field, Slot
 
 __all__ = [
     "ETH_TYPE", "IN_PORT", "IP_FRAG", "IP_PROTO", "IP_TTL", "L3_BITS", "L4_BITS", "LATER_FRAGMENT", "MPLS_BITS",
     "PIPELINE_BITS", "PLACES", "PORT_BITS", "PRESENT", "PRIORITY", "TAG_BITS", "TCI",
-    "TUNNEL_BITS", "Need", "Place", "bits_of",
+    "TUNNEL_BITS", "Need", "Place", "at_hand", "bits_of",
 ]  # fmt: skip
 
 
@@ -42,6 +42,15 @@ MPLS_BITS = bits_of("mpls_lse0", "mpls_lse1", "mpls_lse2")
 PIPELINE_BITS = ((1 << 8 * (PIPELINE_SLOTS["in_phy_port"].offset + 4)) - 1) >> 8 * KEY_BYTES << 8 * KEY_BYTES
 """What no packet has by its bytes: registers, metadata."""
 TUNNEL_BITS = bits_of("tun_id", "tun_src", "tun_dst", "tun_flags", "tun_tos", "tun_ttl", "tun_tp_src", "tun_tp_dst")
+_OF_PACKETS = (1 << 8 * KEY_BYTES) - 1
+_ALL = (1 << 8 * FLOW_BYTES) - 1 & ~PORT_BITS
+
+
+def at_hand(fresh: int, derived: int) -> int:
+    """The bits of a key that a lookup may decide by at no price, as they are the same for all packets that get there:
+    neither as they came in nor derived from that, or none of any packet's. Ports are not: to have them is to be no
+    fragment."""
+    return _ALL & ~(fresh & _OF_PACKETS | derived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ def _needs(each: FlowField) -> tuple[Need, ...]:
     if any(name == "ip_proto" for name, _ in each.prerequisites):  # later fragments have no L4
         found.append(Need(LATER_FRAGMENT, (0,)))
     if any(name == "icmpv6_type" for name, _ in each.prerequisites):  # RFC 4861 section 4.3: or it is none
-        found.append(Need(SLOTS["tp_dst"].mask, (0,)))
+        found.append(Need(OPENFLOW_FIELDS["icmpv6_code"].mask, (0,)))
     return tuple(found)
 
 

@@ -23,12 +23,13 @@ class Rule:
     """A flow. Times in ns of the caller's clock: `created_ns`, `modified_ns` (its hard timeout runs from there),
     `used_ns` (when a packet last passed; its idle timeout runs from there). `deadline_ns`: when the tables look at its
     timeouts again, 0 if it has none. `conjunctions`: the clauses that it stands for, empty for all but those rules.
-    `uses`: the groups and meters that its actions name, as ("group", id) and ("meter", id)."""
+    `uses`: the groups and meters that its actions name, as ("group", id) and ("meter", id), and what they teach until
+    they go, as ("learned", table and cookie). `heir`: the flow that has taken its place and its counters."""
 
     __slots__ = (
         "actions", "bytes", "conjunctions", "cookie", "created_ns", "deadline_ns", "flags", "hard_timeout_s",
-        "idle_timeout_s", "importance", "match", "modified_ns", "packets", "priority", "removed", "table", "used_ns",
-        "uses",
+        "heir", "idle_timeout_s", "importance", "match", "modified_ns", "packets", "priority", "removed", "table",
+        "used_ns", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,7 @@ class Rule:
         self.packets = 0
         self.bytes = 0
         self.removed = True
+        self.heir: Rule | None = None
         self.uses: tuple[tuple[str, int], ...] = ()
         self.conjunctions: tuple[Conjunction, ...] = ()
         self.actions = actions
@@ -66,12 +68,21 @@ class Rule:
                 self.conjunctions += (action,)
 
     def credit(self, packets: int, size: int, used_ns: int) -> None:
-        """So many packets and bytes have passed, the last at `used_ns`."""
+        """So many packets and bytes have passed, the last at `used_ns`; they may have while its place was taken."""
+        if self.heir is not None:
+            self._last_heir().credit(packets, size, used_ns)
+            return
         if not self.flags & _NO_PACKETS:
             self.packets += packets
         if not self.flags & _NO_BYTES:
             self.bytes += size
         self.used_ns = max(self.used_ns, used_ns)
+
+    def _last_heir(self) -> Rule:
+        rule = self
+        while rule.heir is not None:
+            rule = rule.heir
+        return rule
 
     def expired(self, now_ns: int) -> FlowRemovedReason | None:
         """Which of its timeouts is over, if one is; the hard one first."""

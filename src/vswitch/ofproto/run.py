@@ -38,7 +38,17 @@ from vswitch.ofproto.action_set import in_order
 from vswitch.ofproto.classifier import Wildcards
 from vswitch.ofproto.packet import BlindError, Packet
 from vswitch.ofproto.paths import Checkpoint, Piece
-from vswitch.ofproto.places import IN_PORT, IP_FRAG, PIPELINE_BITS, PLACES, PORT_BITS, PRIORITY, TUNNEL_BITS, Place
+from vswitch.ofproto.places import (
+    IN_PORT,
+    IP_FRAG,
+    PIPELINE_BITS,
+    PLACES,
+    PORT_BITS,
+    PRIORITY,
+    TUNNEL_BITS,
+    Place,
+    at_hand,
+)
 from vswitch.ofproto.translation import (
     ControllerSend,
     Dependency,
@@ -194,18 +204,18 @@ class Run:
         key, fresh = packet.key, packet.fresh
         if in_port is not None:
             key, fresh = key & ~IN_PORT.mask | IN_PORT.place(in_port), fresh & ~IN_PORT.mask
+        wildcards = self.wildcards
+        wildcards.mask = free = at_hand(fresh, packet.derived_bits | packet.blind)
         if key & _FRAGMENT and not self.view.config.fragments:
             key &= ~PORT_BITS  # OpenFlow's fragment handling "normal": they have no ports
             fresh &= ~PORT_BITS
-        wildcards = self.wildcards
-        wildcards.mask = 0
         rule = self.view.tables[number].classifier.lookup(key, wildcards)
         mask = wildcards.mask
         if mask & PORT_BITS and not self.view.config.fragments:
             mask |= _FRAGMENT
-            packet.look(mask & ~PORT_BITS if key & _FRAGMENT else mask)
+            packet.look(mask & ~(free | PORT_BITS) if key & _FRAGMENT else mask & ~free)
         else:
-            packet.look(mask)
+            packet.look(mask & ~free)
         if self.way is not None and self.plain:
             self._note_lookup(number, in_port, rule)
         self.resubmits += 1
@@ -407,22 +417,7 @@ class Run:
             return
         if stop.kind == "pause":
             assert stop.send is not None
-            send = stop.send
-            state = self.frozen(frames)
-            self.send(
-                ControllerSend(
-                    send.controller_id,
-                    send.reason,
-                    send.max_len,
-                    send.userdata,
-                    send.table,
-                    send.cookie,
-                    send.metadata,
-                    state,
-                    send.meter,
-                    rest=send.rest,
-                )
-            )
+            self.send(replace(stop.send, pause=self.frozen(frames)))
             return
         packet.commit()
         if stop.kind == "hash":

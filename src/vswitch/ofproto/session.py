@@ -12,15 +12,18 @@ from vswitch.messages.base import Message
 from vswitch.messages.control import AsyncConfig, ControllerRole, RequestForward, RoleStatus, TableStatus
 from vswitch.messages.flows import FlowRemoved, GroupMod, PacketIn
 from vswitch.messages.ports import PortStatus
-from vswitch.messages.stats import FlowMonitorRequest, TableFeatures
+from vswitch.messages.stats import ControllerStatusChanged, FlowMonitorRequest, TableFeatures
 from vswitch.ofproto.rule import Rule
 
-__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_MESSAGES", "MAX_MONITORS", "OpenBundle", "Session"]
+__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "MAX_BUNDLE_MESSAGES", "MAX_MONITORS", "OpenBundle", "Session"]
 
 MAX_BUNDLES = 64
 """Bundles that one session may have open at a time."""
 MAX_BUNDLE_MESSAGES = 1_000_000
-"""Messages in all bundles of all sessions: as many as a table may have flows."""
+"""Messages in the bundles of one session: as many as a table may have flows. For all sessions there is twice as much,
+of this and of bytes, and none may have more than is left for others: so each that comes still finds room."""
+MAX_BUNDLE_BYTES = 1 << 27
+"""Bytes of those messages: a million flow-mods of some 130 bytes. They take several times that in memory."""
 MAX_MONITORS = 1024
 """Flow monitors of one session: each change of a flow is compared with every one."""
 _DEFAULTS = {
@@ -40,15 +43,17 @@ _BEFORE_1_4 = {"packet_in": (0b111, 1), "flow_removed": (0b1111, 2)}
 
 @dataclass(slots=True)
 class OpenBundle:
-    """Messages that wait for a commit: (message, xid)."""
+    """Messages that wait for a commit: (message, xid). `size`: their bytes, as they came."""
 
     flags: int
     closed: bool = False
+    size: int = 0
     messages: list[tuple[Message, int]] = field(default_factory=list)
 
 
 class Session:
-    """A connection. `version`: wire number. `service`: it came in by a management socket, and is told nothing unasked
+    """A connection. `version`: wire number. `name`: where the controller is (`tcp:HOST:PORT`), for other controllers;
+    empty: it is none that has a connection. `service`: it came in by a management socket, and is told nothing unasked
     before it has set a miss_send_length. `table_features`: those of a request that is to be continued.
     `packet_in_format`: 0 as the version has it, 1 and 2 Nicira's."""
 
@@ -116,6 +121,8 @@ class Session:
             return self.version >= 5
         if isinstance(message, TableStatus):
             return self.version >= 5 and self._told("table_status", message.reason)
+        if isinstance(message, ControllerStatusChanged):
+            return self.version >= 6 and self._told("cont_status", message.status.reason)
         if isinstance(message, RequestForward):
             return self.version >= 5 and self._told("requestforward", 0 if isinstance(message.message, GroupMod) else 1)
         return True

@@ -1,7 +1,12 @@
-"""Answers to those requests that change nothing: who the switch is, what it can do, and what it has counted."""
+"""Answers to those requests that change nothing: who the switch is, what it can do, and what it has counted.
+
+An answer may be taken in parts: what it is about is settled when it is asked for, each part is made when it is taken,
+and flows that are gone by then are left out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vswitch.messages import stats as s
@@ -19,6 +24,9 @@ from vswitch.ofproto.tables import TABLES, FlowTables
 __all__ = ["Identity", "Statistics"]
 
 _EVERY_VERSION = Capability.FLOW_STATS | Capability.TABLE_STATS | Capability.PORT_STATS | Capability.QUEUE_STATS
+PART_STEPS = 1024
+"""Entries, and actions and buckets in them, of one part of an answer: a message of some 50 KB, in milliseconds."""
+
 _ACTIONS_OF_1_0 = 0xFFF
 """Output to enqueue: all twelve."""
 
@@ -64,29 +72,36 @@ class Statistics:
 
     def answer(self, request: Message, version: int, now_ns: int) -> s.MultipartReply:
         """The reply to a request for statistics or descriptions. OpenFlowError: it is about what does not exist."""
+        kind, nicira, entries = self._entries(request, version, now_ns)
+        return s.MultipartReply(kind, tuple(entries), nicira=nicira)
+
+    def parts(self, request: Message, version: int, now_ns: int) -> Iterator[s.MultipartReply]:
+        """The same reply in parts. OpenFlowError, at once: it is about what does not exist."""
+        return _in_parts(*self._entries(request, version, now_ns))
+
+    def _entries(self, request: Message, version: int, now_ns: int) -> tuple[str, bool, Iterable[object]]:
+        """Kind, whether it is Nicira's, and the entries of a reply."""
         if isinstance(request, s.FlowStatsRequest):
-            return self._flows(request, now_ns)
+            return request.kind, request.nicira, self._flows(request, now_ns)
         if isinstance(request, s.TableFeaturesRequest):
-            return s.MultipartReply("table_features", tuple(table_features(each, version) for each in self._tables))
+            return "table_features", False, (table_features(each, version) for each in self._tables)
         assert isinstance(request, s.StatsRequest)
         kind = request.kind
         answer = getattr(self, f"_{kind}", None) if kind in _KINDS else None
         if answer is None:
             raise OpenFlowError("bad_request.bad_multipart", f"multipart request: unknown kind {kind!r}")
-        return s.MultipartReply(kind, tuple(answer(request, version, now_ns)))
+        return kind, False, answer(request, version, now_ns)
 
     # ---- flows
 
-    def _flows(self, request: s.FlowStatsRequest, now_ns: int) -> s.MultipartReply:
+    def _flows(self, request: s.FlowStatsRequest, now_ns: int) -> Iterable[object]:
         rules = self._tables.matching(
             request.match, request.table, request.out_port, request.out_group, request.cookie, request.cookie_mask
         )
         if request.kind == "aggregate":
             packets, size = sum(rule.packets for rule in rules), sum(rule.bytes for rule in rules)
-            total = s.AggregateStats(packets, size, len(rules))
-            return s.MultipartReply("aggregate", (total,), nicira=request.nicira)
-        entries = tuple(flow_stats(rule, now_ns) for rule in rules)
-        return s.MultipartReply(request.kind, entries, nicira=request.nicira)
+            return (s.AggregateStats(packets, size, len(rules)),)
+        return (flow_stats(rule, now_ns) for rule in rules if not rule.removed)
 
     def _table(self, _request: s.StatsRequest, _version: int, _now_ns: int) -> list[object]:
         return [
@@ -119,21 +134,21 @@ class Statistics:
 
     # ---- groups and meters
 
-    def _group(self, request: s.StatsRequest, _version: int, now_ns: int) -> list[object]:
-        return [each.statistics(now_ns) for each in self._groups.chosen(request.number)]
+    def _group(self, request: s.StatsRequest, _version: int, now_ns: int) -> Iterable[object]:
+        return (each.statistics(now_ns) for each in self._groups.chosen(request.number))
 
-    def _group_description(self, request: s.StatsRequest, version: int, _now_ns: int) -> list[object]:
+    def _group_description(self, request: s.StatsRequest, version: int, _now_ns: int) -> Iterable[object]:
         chosen = self._groups.chosen(request.number) if version >= 6 else list(self._groups)
-        return [each.description() for each in chosen]
+        return (each.description() for each in chosen)
 
     def _group_features(self, _request: s.StatsRequest, _version: int, _now_ns: int) -> list[object]:
         return [self._groups.features()]
 
-    def _meter(self, request: s.StatsRequest, _version: int, now_ns: int) -> list[object]:
-        return [each.statistics(now_ns) for each in self._meters.chosen(request.number)]
+    def _meter(self, request: s.StatsRequest, _version: int, now_ns: int) -> Iterable[object]:
+        return (each.statistics(now_ns) for each in self._meters.chosen(request.number))
 
-    def _meter_config(self, request: s.StatsRequest, _version: int, _now_ns: int) -> list[object]:
-        return [each.config() for each in self._meters.chosen(request.number)]
+    def _meter_config(self, request: s.StatsRequest, _version: int, _now_ns: int) -> Iterable[object]:
+        return (each.config() for each in self._meters.chosen(request.number))
 
     def _meter_features(self, _request: s.StatsRequest, _version: int, _now_ns: int) -> list[object]:
         return [self._meters.features()]
@@ -171,6 +186,39 @@ _KINDS = {
     "description", "table", "table_description", "port", "port_description", "queue", "queue_description", "group",
     "group_description", "group_features", "meter", "meter_config", "meter_features",
 }  # fmt: skip
+
+
+def _in_parts(kind: str, nicira: bool, entries: Iterable[object]) -> Iterator[s.MultipartReply]:
+    """At least one; all but the last say that more follow."""
+    left = iter(entries)
+    part = _part(left)
+    while part:
+        following = _part(left)
+        yield s.MultipartReply(kind, part, bool(following), nicira)
+        part = following
+        if not following:
+            return
+    yield s.MultipartReply(kind, (), False, nicira)
+
+
+def _part(entries: Iterator[object]) -> tuple[object, ...]:
+    """The next ones, as many as PART_STEPS allow."""
+    part: list[object] = []
+    steps = 0
+    for entry in entries:
+        part.append(entry)
+        steps += _steps(entry)
+        if steps >= PART_STEPS:
+            break
+    return tuple(part)
+
+
+def _steps(entry: object) -> int:
+    if isinstance(entry, s.FlowStats):
+        return 1 + len(entry.actions)
+    if isinstance(entry, s.GroupDescription):
+        return 1 + sum(1 + len(bucket.actions) for bucket in entry.buckets)
+    return 1 + len(entry.buckets) if isinstance(entry, s.GroupStats) else 1
 
 
 def flow_stats(rule: Rule, now_ns: int) -> s.FlowStats:

@@ -9,7 +9,7 @@ Invariant: a message is done as a whole or, if it is refused, not at all; its re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,20 +36,40 @@ from vswitch.ofproto.admission import Admission
 from vswitch.ofproto.bundle import handle_bundle_add, handle_bundle_control
 from vswitch.ofproto.groups import GroupChange, Groups
 from vswitch.ofproto.journal import Journal
-from vswitch.ofproto.meters import MeterTable
-from vswitch.ofproto.monitor import add_monitors, cancel_monitor, resume, updates
+from vswitch.ofproto.meters import MAX_METERS, MeterTable
+from vswitch.ofproto.monitor import add_monitors, cancel_monitor, missed, updates
 from vswitch.ofproto.ports import Ports
 from vswitch.ofproto.rule import Rule
 from vswitch.ofproto.session import Session
 from vswitch.ofproto.statistics import Identity, Statistics
 from vswitch.ofproto.tables import MAX_FLOWS, TABLES, Change, FlowTables
+from vswitch.ofproto.tunnel_options import OptionTable
 
-__all__ = ["MAX_SESSIONS", "Outcome", "Switch"]
+__all__ = ["MAX_SESSIONS", "Outcome", "Removal", "Switch"]
 
-MAX_SESSIONS = 1024
-"""Connections of controllers at a time."""
+MAX_SESSIONS = 256
+"""Connections of controllers and tools at a time, the program's own among them: some megabyte may wait for each."""
 _SERIAL = 1 << 63
+_ASKED, _CHANNEL, _ROLE, _SHORT_ID = 0, 1, 2, 5
+"""Why a controller's status is told: OpenFlow 1.5.1 section 7.4.8."""
 _ATOMIC_ORDERED = 0b11
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A flow that went at that time, of which controllers are to be told: when all that has passed it is counted."""
+
+    rule: Rule
+    reason: FlowRemovedReason
+    at_ns: int
+
+    def message(self) -> FlowRemoved:
+        """What they are told."""
+        rule = self.rule
+        return FlowRemoved(
+            rule.match, rule.priority, rule.table, rule.cookie, self.reason, self.at_ns - rule.created_ns,
+            rule.idle_timeout_s, rule.hard_timeout_s, rule.packets, rule.bytes,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -58,25 +78,30 @@ class Outcome:
 
     `replies`: to the session that sent it, each with the request's xid. `events`: to be offered to every session that
     `wants` them. `addressed`: (session, message, xid) for just that session, already asked whether it wants it.
-    `changes`, `groups`, `ports`: what is other than it was, for whoever holds translations; `meters`: those that were
-    added, changed or deleted. `packets`: to be executed in order.
+    `removed`: flows that went, and it is to be told; they may not have counted all until whoever holds translations has
+    given up those that `changes` are about. `changes`, `groups`, `ports`: what is other than it was, for whoever holds
+    translations; `meters`: those that were added, changed or deleted. `packets`: to be executed in order. `parts`: a
+    reply behind the others that may be long, in parts that are made as they are taken (None: there is none).
     """
 
     replies: list[tuple[Message, int]] = field(default_factory=list)
     events: list[Message] = field(default_factory=list)
     addressed: list[tuple[Session, Message, int]] = field(default_factory=list)
+    removed: list[Removal] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     groups: list[GroupChange] = field(default_factory=list)
     meters: list[int] = field(default_factory=list)
     ports: list[PortDescription] = field(default_factory=list)
     packets: list[PacketOut | Resume] = field(default_factory=list)
     configuration: bool = False
+    parts: Iterator[s.MultipartReply] | None = None
 
     def absorb(self, other: Outcome) -> None:
         """What follows from another one follows too."""
         self.replies += other.replies
         self.events += other.events
         self.addressed += other.addressed
+        self.removed += other.removed
         self.changes += other.changes
         self.groups += other.groups
         self.meters += other.meters
@@ -88,12 +113,15 @@ class Outcome:
 class Switch:
     """All that OpenFlow knows of one bridge. `fragments`: how fragments are treated (0 normal, 1 drop, 3 nx_match)."""
 
-    def __init__(self, identity: Identity | None = None, *, max_flows: int = MAX_FLOWS) -> None:
+    def __init__(
+        self, identity: Identity | None = None, *, max_flows: int = MAX_FLOWS, max_meters: int = MAX_METERS
+    ) -> None:
         self.journal = Journal()
         self.identity = identity or Identity()
         self.groups = Groups(self.journal)
         self.groups.check = self._check_bucket
-        self.meters = MeterTable(self.journal)
+        self.meters = MeterTable(self.journal, max_meters=max_meters)
+        self.options = OptionTable()
         self.ports = Ports(self.journal)
         self.tables = FlowTables(self.groups, self.meters, self.journal, max_flows=max_flows)
         self.statistics = Statistics(self.identity, self.tables, self.groups, self.meters, self.ports)
@@ -118,6 +146,10 @@ class Switch:
         session.monitors.clear()
         session.missed.clear()
 
+    def channel_changed(self, session: Session, *, up: bool) -> Outcome:
+        """It has connected, or is gone: what controllers are told of that."""
+        return Outcome(events=_status_changed(session, _CHANNEL, up=up))
+
     def wants(self, session: Session, message: Message, *, implicit_miss: bool = False) -> bool:
         """Whether the session is told of this."""
         return session.wants(message, implicit_miss=implicit_miss)
@@ -136,19 +168,25 @@ class Switch:
         return outcome
 
     def resume_monitors(self, session: Session) -> Outcome:
-        """The session has caught up."""
+        """The session takes things again: some of what it has missed or, after all of that, that it is paused no more.
+        To be called until it is not."""
         outcome = Outcome()
-        if session.monitors_paused:
-            told = resume(session)
+        if session.missed:
+            told = missed(session)
             if told:
                 outcome.addressed.append((session, s.MultipartReply("flow_monitor", tuple(told)), 0))
+        elif session.monitors_paused:
+            session.monitors_paused = False
             outcome.addressed.append((session, _pause(session, paused=False), 0))
         return outcome
 
     # ---- messages
 
-    def handle(self, message: Message, xid: int, session: Session, now_ns: int) -> Outcome:
-        """Do what a message says. What is refused is an `Error` among the replies."""
+    def handle(
+        self, message: Message, xid: int, session: Session, now_ns: int, *, in_parts: bool = False
+    ) -> Outcome:  # fmt: skip
+        """Do what a message says. What is refused is an `Error` among the replies. `in_parts`: statistics are given as
+        the `parts` of the outcome."""
         outcome = Outcome()
         try:
             if session.secondary and type(message) in _CHANGING and not _only_asks(message):
@@ -156,7 +194,10 @@ class Switch:
             handler = _HANDLERS.get(type(message))
             if handler is None:
                 raise OpenFlowError("bad_request.bad_type", f"{type(message).__name__} is no request to a switch")
-            handler(self, message, xid, session, now_ns, outcome)
+            if in_parts and handler == Switch._statistics:
+                outcome.parts = self._in_parts(message, session, now_ns)
+            else:
+                handler(self, message, xid, session, now_ns, outcome)
         except OpenFlowError as error:
             outcome.replies.append((c.Error(error.error, error.data, error.text), xid))
         self._tell(outcome, session, xid, now_ns)
@@ -199,13 +240,13 @@ class Switch:
     # ---- who is told
 
     def _tell(self, outcome: Outcome, sender: Session | None, xid: int, now_ns: int) -> None:
-        """Make flow-removed, monitor updates and table-status of what has changed."""
+        """Say of which flow-removed is to be sent, make monitor updates and table-status of what has changed."""
         if not outcome.changes:
             return
         for change in outcome.changes:
             rule = change.rule
             if change.reason is not None and rule.flags & FlowFlags.SEND_FLOW_REM:
-                outcome.events.append(_removed(rule, change.reason, now_ns))
+                outcome.removed.append(Removal(rule, change.reason, now_ns))
         for session in self.sessions:
             if session.monitors:
                 told = updates(session, outcome.changes, own=session is sender, xid=xid)
@@ -235,19 +276,15 @@ class Switch:
         outcome.groups += changes
         for change in changes:
             if change.kind == "deleted":
-                self._remove(change.group.rules, FlowRemovedReason.GROUP_DELETE, outcome)
+                outcome.changes += self.tables.remove_all(change.group.rules, FlowRemovedReason.GROUP_DELETE)
         self._forward(mod, xid, session, outcome)
 
     def _meter_mod(self, mod: MeterMod, xid: int, session: Session, now_ns: int, outcome: Outcome) -> None:
         gone = self.meters.apply(mod, now_ns)
         for meter in gone:
-            self._remove(meter.rules, FlowRemovedReason.METER_DELETE, outcome)
+            outcome.changes += self.tables.remove_all(meter.rules, FlowRemovedReason.METER_DELETE)
         outcome.meters += [meter.id for meter in gone] or [mod.id]
         self._forward(mod, xid, session, outcome)
-
-    def _remove(self, rules: Iterable[Rule], reason: FlowRemovedReason, outcome: Outcome) -> None:
-        """Take these flows out, those of them that are still there: one may name several groups."""
-        outcome.changes += [self.tables.remove(rule, reason) for rule in list(rules) if not rule.removed]
 
     def _forward(self, mod: GroupMod | MeterMod, xid: int, session: Session, outcome: Outcome) -> None:
         """Tell other controllers of a request (OpenFlow 1.4.1 section 7.4.5)."""
@@ -284,9 +321,15 @@ class Switch:
 
     def _statistics(self, message: Message, xid: int, session: Session, now_ns: int, outcome: Outcome) -> None:
         if isinstance(message, s.StatsRequest) and message.kind == "controller_status":
-            self._controllers(message, xid, session, now_ns, outcome)
-            return
-        outcome.replies.append((self.statistics.answer(message, session.version, now_ns), xid))
+            reply = self._controllers()
+        else:
+            reply = self.statistics.answer(message, session.version, now_ns)
+        outcome.replies.append((reply, xid))
+
+    def _in_parts(self, message: Message, session: Session, now_ns: int) -> Iterator[s.MultipartReply]:
+        if isinstance(message, s.StatsRequest) and message.kind == "controller_status":
+            return iter((self._controllers(),))
+        return self.statistics.parts(message, session.version, now_ns)
 
     def _table_features(
         self, message: s.TableFeaturesRequest, xid: int, session: Session, now_ns: int, outcome: Outcome
@@ -304,11 +347,9 @@ class Switch:
             outcome.configuration = True
         self._statistics(message, xid, session, now_ns, outcome)
 
-    def _controllers(self, _message: Message, xid: int, _session: Session, _now_ns: int, outcome: Outcome) -> None:
-        told = tuple(
-            s.ControllerStatus(each.controller_id, int(each.role), 0, True, each.name) for each in self.sessions
-        )  # fmt: skip
-        outcome.replies.append((s.MultipartReply("controller_status", told), xid))
+    def _controllers(self) -> s.MultipartReply:
+        told = tuple(_status(each, _ASKED) for each in self.sessions if _is_controller(each))
+        return s.MultipartReply("controller_status", told)
 
     def _bundle_features(
         self, message: s.BundleFeaturesRequest, xid: int, _session: Session, _now_ns: int, outcome: Outcome
@@ -376,10 +417,13 @@ class Switch:
                 for other in self.sessions:
                     if other is not session and other.role == ControllerRole.PRIMARY:
                         other.role = ControllerRole.SECONDARY
+                        outcome.events += _status_changed(other, _ROLE)
                         status = c.RoleStatus(other.role, 0, self.generation)
                         if other.wants(status):
                             outcome.addressed.append((other, status, 0))
-            session.role = message.role
+            if session.role != message.role:
+                session.role = message.role
+                outcome.events += _status_changed(session, _ROLE)
         generation = None if message.nicira else self.generation
         outcome.replies.append((c.RoleReply(session.role, generation, message.nicira, message.short_id), xid))
 
@@ -427,17 +471,31 @@ class Switch:
         session.packet_in_format = message.format
 
     def _controller_id(
-        self, message: c.SetControllerId, _xid: int, session: Session, _now_ns: int, _outcome: Outcome
+        self, message: c.SetControllerId, _xid: int, session: Session, _now_ns: int, outcome: Outcome
     ) -> None:
-        session.controller_id = message.id
+        if session.controller_id != message.id:
+            session.controller_id = message.id
+            outcome.events += _status_changed(session, _SHORT_ID)
 
-    def _tlv_mod(
-        self, _message: c.TlvTableMod, _xid: int, _session: Session, _now_ns: int, _outcome: Outcome
-    ) -> None:  # fmt: skip
-        raise OpenFlowError("nicira.tlv_table_full", "there are no tunnel options")
+    def _tlv_mod(self, message: c.TlvTableMod, _xid: int, _session: Session, _now_ns: int, _outcome: Outcome) -> None:
+        self.options.apply(message)
 
     def _tlv_table(self, _message: Message, xid: int, _session: Session, _now_ns: int, outcome: Outcome) -> None:
-        outcome.replies.append((c.TlvTableReply(0, 0), xid))
+        outcome.replies.append((self.options.reply(), xid))
+
+
+def _is_controller(session: Session) -> bool:
+    return bool(session.name) and not session.service
+
+
+def _status(session: Session, reason: int, *, up: bool = True) -> s.ControllerStatus:
+    return s.ControllerStatus(session.controller_id, int(session.role), reason, up, session.name)
+
+
+def _status_changed(session: Session, reason: int, *, up: bool = True) -> list[Message]:
+    if not _is_controller(session):
+        return []
+    return [s.ControllerStatusChanged(_status(session, reason, up=up))]
 
 
 def _pause(session: Session, *, paused: bool) -> Message:
@@ -445,13 +503,6 @@ def _pause(session: Session, *, paused: bool) -> Message:
     if session.version < 5:
         return s.FlowMonitorPause(paused)
     return s.MultipartReply("flow_monitor", (s.FlowMonitorUpdate("paused" if paused else "resumed"),))
-
-
-def _removed(rule: Rule, reason: FlowRemovedReason, now_ns: int) -> FlowRemoved:
-    return FlowRemoved(
-        rule.match, rule.priority, rule.table, rule.cookie, reason, now_ns - rule.created_ns, rule.idle_timeout_s,
-        rule.hard_timeout_s, rule.packets, rule.bytes,
-    )  # fmt: skip
 
 
 def _only_asks(message: Message) -> bool:

@@ -8,12 +8,12 @@ Flows with timeouts lie in a heap by the time at which one could be over. A flow
 into it with its new time, so what is looked at in a second is what may expire in it, and not all flows.
 
 Invariant: a flow is in the table that it names exactly while `rule.removed` is False; it is among the `rules` of just
-those groups and meters that its actions name.
+those groups and meters that its actions name, and counted for just those flows that it teaches (`_teachers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -33,7 +33,7 @@ from vswitch.messages.flows import (
 )
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.stats import TableDescription
-from vswitch.ofproto.admission import LAST_TABLE, Admission, check_match
+from vswitch.ofproto.admission import LAST_TABLE, Admission, check_match, taught
 from vswitch.ofproto.classifier import Classifier
 from vswitch.ofproto.groups import Groups
 from vswitch.ofproto.journal import Journal
@@ -47,7 +47,7 @@ MAX_FLOWS = 1_000_000
 MAX_ALL_FLOWS = 2_000_000
 """Flows of all tables together."""
 TABLES = LAST_TABLE + 1
-_SEND_FLOW_REM, _CHECK_OVERLAP = int(FlowFlags.SEND_FLOW_REM), int(FlowFlags.CHECK_OVERLAP)
+_CHECK_OVERLAP = int(FlowFlags.CHECK_OVERLAP)
 _RESET_COUNTS, _EMERGENCY = int(FlowFlags.RESET_COUNTS), int(FlowFlags.EMERGENCY)
 _ALL_REASONS_TO_EVICT = 0b111
 _VACANCY_DOWN, _VACANCY_UP = 3, 4
@@ -57,24 +57,34 @@ _NO_COOKIE = (1 << 64) - 1
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of a flow. `kind`: "added", "modified", "removed". `reason`: why it was removed; None if an equal one
-    takes its place. `replaces`: the flow in whose place an added one came. `actions`: those that a modified one had."""
+    takes its place. `replaces`: the flow in whose place an added one came. `actions`, `uses`: those that a modified one
+    had."""
 
     kind: str
     rule: Rule
     reason: FlowRemovedReason | None = None
     replaces: Rule | None = None
     actions: tuple[FlowAction, ...] = ()
+    uses: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def uses_no_more(self) -> tuple[tuple[str, int], ...]:
+        """What was used by the actions that nobody does any more by it."""
+        if self.kind == "modified":
+            return self.uses
+        gone = self.rule if self.kind == "removed" else self.replaces
+        return gone.uses if gone is not None else ()
 
 
 class FlowTable:
     """One table. `lookups`, `matched`: packets, as translation credits them. `miss`: "" (as the version has it),
     "controller", "continue", "drop". `refused`: flow-mods that it was too full for; `evicted`: flows that made way.
     `candidates`: heap of (importance, expiry, number, rule) of those that may make way, None as long as nobody had to;
-    some may be gone, or live longer."""
+    some may be gone, or live longer. `_by_cookie`: its flows by their cookies, None until somebody asks."""
 
     __slots__ = (
-        "candidates", "classifier", "evicted", "eviction", "eviction_flags", "lookups", "matched", "max_flows",
-        "metadata_match", "metadata_write", "miss", "name", "number", "refused", "vacancy", "vacancy_down",
+        "_by_cookie", "candidates", "classifier", "evicted", "eviction", "eviction_flags", "lookups", "matched",
+        "max_flows", "metadata_match", "metadata_write", "miss", "name", "number", "refused", "vacancy", "vacancy_down",
         "vacancy_low", "vacancy_up",
     )  # fmt: skip
 
@@ -92,12 +102,51 @@ class FlowTable:
         self.vacancy = False
         self.vacancy_down = self.vacancy_up = 0
         self.vacancy_low = False
+        self._by_cookie: dict[int, dict[Rule, None]] | None = None
 
     def __len__(self) -> int:
         return self.classifier.size
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.classifier)
+
+    def insert(self, rule: Rule) -> None:
+        """It is one of the table's from now on."""
+        self.classifier.insert(rule)
+        if self._by_cookie is not None:
+            self._by_cookie.setdefault(rule.cookie, {})[rule] = None
+
+    def remove(self, rule: Rule) -> None:
+        """It is not any more."""
+        self.classifier.remove(rule)
+        if self._by_cookie is not None:
+            self._unlist(self._by_cookie, rule)
+
+    def set_cookie(self, rule: Rule, cookie: int) -> None:
+        """A flow of the table has another cookie."""
+        if self._by_cookie is not None and cookie != rule.cookie:
+            self._unlist(self._by_cookie, rule)
+            self._by_cookie.setdefault(cookie, {})[rule] = None
+        rule.cookie = cookie
+
+    @staticmethod
+    def _unlist(by_cookie: dict[int, dict[Rule, None]], rule: Rule) -> None:
+        of_cookie = by_cookie[rule.cookie]
+        del of_cookie[rule]
+        if not of_cookie:
+            del by_cookie[rule.cookie]
+
+    def of_cookie(self, cookie: int) -> Collection[Rule]:
+        """Its flows of that cookie; they are looked for among all of them the first time only."""
+        if self._by_cookie is None:
+            self._by_cookie = {}
+            for rule in self:
+                self._by_cookie.setdefault(rule.cookie, {})[rule] = None
+        return self._by_cookie.get(cookie, {}).keys()
+
+    def may_learn(self, mod: FlowMod, limit: int) -> bool:
+        """Whether a learn action may do that: there is such a flow, or fewer than `limit` of its cookie."""
+        return self.classifier.find(mod.match, mod.priority) is not None or len(self.of_cookie(mod.cookie)) < limit
 
     @property
     def vacancy_now(self) -> int:
@@ -139,8 +188,7 @@ class FlowTables:
         self._deadlines: list[tuple[int, int, Rule]] = []
         self._number = 0
         self._timed = 0
-        self.before_removal: Callable[[Rule], None] = lambda _rule: None
-        """Called with a flow whose counters are about to be told or handed on: let them be true."""
+        self._teachers: dict[int, int] = {}
 
     def __getitem__(self, number: int) -> FlowTable:
         return self._tables[number]
@@ -156,6 +204,9 @@ class FlowTables:
     def apply(self, mod: FlowMod, now_ns: int, *, version: int = 4) -> list[Change]:
         """Do what a flow-mod says, as that version of OpenFlow (wire number: 4 is 1.3) means it. OpenFlowError: it is
         refused, and nothing was changed. # hot: once per flow-mod"""
+        return self._unlearn(self._apply(mod, now_ns, version))
+
+    def _apply(self, mod: FlowMod, now_ns: int, version: int) -> list[Change]:
         check_match(mod.match)
         command = mod.command
         if command == FlowCommand.ADD:
@@ -180,12 +231,26 @@ class FlowTables:
         table = self._tables[mod.table or 0]
         there = table.classifier.find(mod.match, mod.priority)
         if there is None:
-            return self._add(mod, now_ns, 1)
+            return self._unlearn(self._add(mod, now_ns, 1))
         if there.actions == mod.actions and there.cookie == mod.cookie:
             self._journal.note(setattr, there, "modified_ns", there.modified_ns)
             there.modified_ns = now_ns  # its hard timeout begins anew; nothing else is to be told
             return []
-        return self._modify(mod, [there], now_ns, 1)
+        return self._unlearn(self._modify(mod, [there], now_ns, 1))
+
+    def teaches(self, table: int, cookie: int) -> bool:
+        """Whether a learn action of some flow makes such flows, that go with the last that does (delete_learned)."""
+        return taught(table, cookie) in self._teachers
+
+    def _unlearn(self, changes: list[Change]) -> list[Change]:
+        """These changes, and that flows go which were learned by actions that nobody has any more, as ovs-actions(7)
+        says it of delete_learned: all of the table and the cookie."""
+        for change in changes:  # there may come to be more: what goes may have taught, too
+            for kind, number in change.uses_no_more:
+                if kind == "learned" and number not in self._teachers:
+                    learned = self._tables[number >> 64].of_cookie(number & _NO_COOKIE)
+                    changes += [self.remove(rule, FlowRemovedReason.DELETE) for rule in list(learned)]
+        return changes
 
     def _named(self, mod: FlowMod, version: int) -> Iterable[FlowTable]:
         """The tables that a flow-mod which adds nothing is about."""
@@ -265,9 +330,10 @@ class FlowTables:
         )  # fmt: skip
         rule.uses = uses
         if there is not None:
-            self.before_removal(there)
             if not flags & _RESET_COUNTS:
                 rule.packets, rule.bytes = there.packets, there.bytes
+                self._journal.note(setattr, there, "heir", None)
+                there.heir = rule
             self._take_out(there)
         self._put_in(rule)
         changes.append(Change("added", rule, replaces=there))
@@ -282,7 +348,7 @@ class FlowTables:
             cookie = mod.cookie  # OpenFlow 1.0 has no other
         changes = []
         for index, rule in enumerate(rules):
-            before = rule.actions
+            before = rule.actions, rule.uses
             state = (rule.actions, rule.uses, rule.cookie, rule.modified_ns, rule.packets, rule.bytes)
             self._journal.note(self._become, rule, *state)
             reset = mod.flags & _RESET_COUNTS
@@ -290,7 +356,7 @@ class FlowTables:
                 rule, mod.actions, admitted[index] if admitted else (), rule.cookie if cookie is None else cookie,
                 now_ns, 0 if reset else rule.packets, 0 if reset else rule.bytes, conjunctive=conjunctive,
             )  # fmt: skip
-            changes.append(Change("modified", rule, actions=before))
+            changes.append(Change("modified", rule, None, None, *before))
         return changes
 
     def _become(
@@ -305,7 +371,8 @@ class FlowTables:
         *,
         conjunctive: bool = True,
     ) -> None:
-        classifier = self._tables[rule.table].classifier
+        table = self._tables[rule.table]
+        classifier = table.classifier
         if conjunctive or rule.conjunctions:
             classifier.remove(rule)
             rule.conjunctions = tuple(action for action in actions if isinstance(action, a.Conjunction))
@@ -314,22 +381,25 @@ class FlowTables:
             self._unlink(rule)
             rule.uses = uses
             self._link(rule)
-        rule.actions, rule.cookie, rule.modified_ns = actions, cookie, modified_ns
+        table.set_cookie(rule, cookie)
+        rule.actions, rule.modified_ns = actions, modified_ns
         rule.packets, rule.bytes = packets, size
 
     # ---- flows come and go
 
     def remove(self, rule: Rule, reason: FlowRemovedReason) -> Change:
         """Take a flow out of its table."""
-        if rule.flags & _SEND_FLOW_REM:
-            self.before_removal(rule)
         self._take_out(rule)
         return Change("removed", rule, reason)
+
+    def remove_all(self, rules: Iterable[Rule], reason: FlowRemovedReason) -> list[Change]:
+        """Take these flows out, those of them that are still there."""
+        return self._unlearn([self.remove(rule, reason) for rule in list(rules) if not rule.removed])
 
     def _put_in(self, rule: Rule) -> None:
         self._journal.note(self._undo_put_in, rule)
         table = self._tables[rule.table]
-        table.classifier.insert(rule)
+        table.insert(rule)
         self.flows += 1
         if table.candidates is not None and (rule.idle_timeout_s or rule.hard_timeout_s):
             heappush(table.candidates, self._candidate(rule))
@@ -346,7 +416,7 @@ class FlowTables:
         self._undo_put_in(rule)
 
     def _undo_put_in(self, rule: Rule) -> None:
-        self._tables[rule.table].classifier.remove(rule)
+        self._tables[rule.table].remove(rule)
         self.flows -= 1
         if rule.uses:
             self._unlink(rule)
@@ -355,7 +425,7 @@ class FlowTables:
             rule.deadline_ns = 0
 
     def _undo_take_out(self, rule: Rule) -> None:
-        self._tables[rule.table].classifier.insert(rule)
+        self._tables[rule.table].insert(rule)
         self.flows += 1
         if rule.uses:
             self._link(rule)
@@ -365,12 +435,20 @@ class FlowTables:
 
     def _link(self, rule: Rule) -> None:
         for kind, number in rule.uses:
+            if kind == "learned":
+                self._teachers[number] = self._teachers.get(number, 0) + 1
+                continue
             owner = self.groups.get(number) if kind == "group" else self.meters.get(number)
             if owner is not None:
                 owner.rules[rule] = None
 
     def _unlink(self, rule: Rule) -> None:
         for kind, number in rule.uses:
+            if kind == "learned":
+                self._teachers[number] -= 1
+                if not self._teachers[number]:
+                    del self._teachers[number]
+                continue
             owner = self.groups.get(number) if kind == "group" else self.meters.get(number)
             if owner is not None:
                 owner.rules.pop(rule, None)
@@ -419,10 +497,6 @@ class FlowTables:
             self._deadlines = [each for each in self._deadlines if each[2].deadline_ns == each[0]]
             heapify(self._deadlines)
 
-    def next_deadline_ns(self) -> int | None:
-        """Before then nothing expires; None: nothing has a timeout."""
-        return self._deadlines[0][0] if self._deadlines else None
-
     def expire(self, now_ns: int) -> list[Change]:
         """Take out the flows whose time is over. The flows' `used_ns` are to be true before."""
         changes = []
@@ -437,7 +511,7 @@ class FlowTables:
                 deadlines = self._deadlines
             else:
                 changes.append(self.remove(rule, reason))
-        return changes
+        return self._unlearn(changes)
 
     def reduce_timeouts(self, rule: Rule, idle_timeout_s: int, hard_timeout_s: int) -> None:
         """Its timeouts are no longer than these from now on (0: as it is): what fin_timeout does."""

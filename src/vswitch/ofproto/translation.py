@@ -98,13 +98,13 @@ class TableView(Protocol):
     @property
     def classifier(self) -> ClassifierView: ...
 
+    def may_learn(self, mod: FlowMod, limit: int) -> bool: ...
+
 
 class ClassifierView(Protocol):
     """The rules of a table."""
 
     def lookup(self, key: int, wildcards: Wildcards) -> Rule | None: ...
-
-    def __iter__(self) -> Iterator[Rule]: ...
 
 
 class TablesView(Protocol):
@@ -231,6 +231,12 @@ class FrozenStates:
     def get(self, number: int) -> FrozenState | None:
         """The state of this number, None if it is not kept (any more)."""
         return self._states.get(number)
+
+    def copy(self) -> FrozenStates:
+        """What is kept, and room for more that nobody else sees."""
+        other = FrozenStates(self.limit)
+        other._numbers, other._states, other._last = dict(self._numbers), dict(self._states), self._last
+        return other
 
     def keep(self, used: set[int]) -> None:
         """Forget all but these numbers: those in actions and matches of megaflows, and what follows from them."""

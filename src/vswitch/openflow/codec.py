@@ -29,10 +29,17 @@ from vswitch.messages.flows import (
     TableMod,
 )
 from vswitch.messages.ports import PortMod, PortStatus
-from vswitch.messages.stats import ExperimenterMultipart, FlowMonitorCancel, FlowMonitorPause, MultipartReply
+from vswitch.messages.stats import (
+    ControllerStatusChanged,
+    ExperimenterMultipart,
+    FlowMonitorCancel,
+    FlowMonitorPause,
+    MultipartReply,
+)
 from vswitch.openflow import bundles, control, flows, groups, monitors, nicira, packets, ports, queues, table_config
 from vswitch.openflow import multipart as multiparts
 from vswitch.openflow.errors import decode_error, encode_error
+from vswitch.openflow.features import CONTROLLER_STATUS
 from vswitch.openflow.wire import (
     HEADER,
     HEADER_BYTES,
@@ -119,6 +126,14 @@ def _table_status(body: bytes, dialect: Dialect) -> Message:
     return ctl.TableStatus(body[0], description)
 
 
+def _controller_status(body: bytes, dialect: Dialect) -> Message:
+    """OpenFlow 1.5.1 section 7.4.8: a header, and one status."""
+    found: Any = CONTROLLER_STATUS.decode(body, dialect.version)
+    if len(found) != 1:
+        raise OpenFlowError("bad_request.bad_len", f"a controller-status message has one status, not {len(found)}")
+    return ControllerStatusChanged(found[0])
+
+
 _DECODERS: dict[str, Decoder] = {
     "hello": control.decode_hello,
     "error": lambda body, dialect: decode_error(body, dialect.version),
@@ -153,6 +168,7 @@ _DECODERS: dict[str, Decoder] = {
     "table_status": _table_status,
     "requestforward": lambda body, dialect: bundles.decode_request_forward(body, dialect, decode_message),
     "bundle_control": bundles.decode_bundle_control,
+    "controller_status": _controller_status,
 }
 
 
@@ -391,6 +407,9 @@ _ENCODERS: dict[type[Message], Callable[[Any, Dialect], Encoded]] = {
     MeterMod: _own("meter_mod", groups.encode_meter_mod),
     ctl.RoleStatus: _own("role_status", control.encode_role_status),
     ctl.TableStatus: _own("table_status", _encode_table_status),
+    ControllerStatusChanged: _own(
+        "controller_status", lambda message, dialect: CONTROLLER_STATUS.encode(message.status, dialect.version)
+    ),
     ctl.BundleControl: _bundle_control,
     ctl.FlowModTableId: _nicira(15, nicira.encode_table_id),
     ctl.SetFlowFormat: _nicira(12, nicira.encode_flow_format),

@@ -243,6 +243,10 @@ class Connection:
         waits = self._probe_xid is not None
         return self._heard_ns + self._probe_ns * (2 if waits else 1)
 
+    def put_off_probe(self, now_ns: int) -> None:
+        """Count the silence of the other end from now on: what came before was not fed yet."""
+        self._heard_ns = max(self._heard_ns, now_ns)
+
     def tick(self, now_ns: int) -> list[Event]:
         """What follows from the time that has passed: a probe, or the end."""
         due = self.next_tick_ns()

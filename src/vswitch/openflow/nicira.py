@@ -105,7 +105,7 @@ def _maps(body: bytes, at: int) -> tuple[TlvMap, ...]:
     while at < len(body):
         need(body, at + _TLV_MAP.size, "bad_request.bad_len", "a TLV map")
         one = TlvMap(*_TLV_MAP.unpack_from(body, at))
-        if not one.length or one.length > _TLV_MOST or one.length % 4:
+        if one.length > _TLV_MOST or one.length % 4:
             what = f"an option of {one.length} bytes, where multiples of 4 up to {_TLV_MOST} may be"
             raise OpenFlowError("nicira.tlv_bad_opt_len", what)
         if one.index >= _TLV_FIELDS:

@@ -1,17 +1,21 @@
 """Colours of dumped flows on a terminal, as `ovs-ofctl --color` gives them: over the finished text, word by word.
 
-The escape sequences are those of GREP_COLORS: begin with `ESC [ N m ESC [ K`, end with `ESC [ m ESC [ K`.
+The escape sequences are those of GREP_COLORS: begin with `ESC [ N m ESC [ K`, end with `ESC [ m ESC [ K`. N is called
+by two letters, as in OVS_COLORS: ac is of "actions=", dr of "drop", le of learn, pm of a name, pr of a word and its
+parentheses, sp of words of their own (`table=`, `output:`), vl of what has no value.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from vswitch.text.flow_match import PROTOCOLS
 
-__all__ = ["paint_flow"]
+__all__ = ["COLORS", "paint_flow"]
 
-_ACTIONS, _DROP, _LEARN, _WORD, _SPECIAL, _CALL, _NAME = "1;31", "34", "31", "32", "33", "35", "36"
+COLORS = {"ac": "1;31", "dr": "34", "le": "31", "pm": "36", "pr": "35", "sp": "33", "vl": "32"}
+_ACTIONS, _DROP, _LEARN, _NAME, _CALL, _SPECIAL, _WORD = COLORS
 
 _FLAGS = (
     "send_flow_rem", "delete_learned", "commit", "force", "random", "hash", "persistent", "pause", "ct_clear",
@@ -32,44 +36,45 @@ _HEAD = re.compile(
 )
 
 
-def _paint(color: str, text: str) -> str:
-    return f"\x1b[{color}m\x1b[K{text}\x1b[m\x1b[K"
-
-
-def paint_flow(text: str) -> str:
+def paint_flow(text: str, colors: Mapping[str, str] = COLORS) -> str:
     """A dumped flow with its words in colours."""
+
+    def paint(kind: str, words: str) -> str:
+        return f"\x1b[{colors[kind]}m\x1b[K{words}\x1b[m\x1b[K"
+
     head, found, actions = text.partition("actions=")
-    painted = _HEAD.sub(_paint_head, head)
+    painted = _HEAD.sub(lambda each: paint(_kind_in_head(each), each[0]), head)
     if not found:
         return painted
-    return (
-        painted + _paint(_ACTIONS, found) + (_paint(_DROP, actions) if actions == "drop" else _paint_actions(actions))
-    )
+    if actions == "drop":
+        return painted + paint(_ACTIONS, found) + paint(_DROP, actions)
+    return painted + paint(_ACTIONS, found) + _paint_actions(actions, paint)
 
 
-def _paint_head(found: re.Match[str]) -> str:
-    color = _SPECIAL if found["special"] else _NAME if found["name"] else _WORD
-    return _paint(color, found[0])
+def _kind_in_head(found: re.Match[str]) -> str:
+    return _SPECIAL if found["special"] else _NAME if found["name"] else _WORD
 
 
-def _paint_actions(text: str) -> str:
+def _paint_actions(text: str, paint: Callable[[str, str], str]) -> str:
     """Parentheses have the colour of the word before them, to their end."""
-    colors: list[str] = []
+    kinds: list[str] = []
 
-    def paint(found: re.Match[str]) -> str:
+    def painted(found: re.Match[str]) -> str:
         if found["open"]:
-            colors.append("")
+            kinds.append("")
             return "("
         if found["close"]:
-            color = colors.pop() if colors else ""
-            return _paint(color, ")") if color else ")"
+            kind = kinds.pop() if kinds else ""
+            return paint(kind, ")") if kind else ")"
         if found["called"]:
-            colors.append(_LEARN if found["called"] == "learn" else _CALL)
-            return _paint(colors[-1], found[0])
-        if found["name"] and colors and not colors[-1]:
+            kinds.append(_LEARN if found["called"] == "learn" else _CALL)
+            return paint(kinds[-1], found[0])
+        if found["name"] and kinds and not kinds[-1]:
             return found[0]
         if found["special"] or found["arrow"]:
-            return _paint(_SPECIAL, found[0])
-        return _paint(_WORD if found["word"] else _CALL if found["call"] else _NAME, found[0])
+            return paint(_SPECIAL, found[0])
+        if found[0].endswith("]="):  # a field that learn matches
+            return paint(_NAME, found[0][:-1]) + paint(_NAME, "=")
+        return paint(_WORD if found["word"] else _CALL if found["call"] else _NAME, found[0])
 
-    return _TOKEN.sub(paint, text)
+    return _TOKEN.sub(painted, text)

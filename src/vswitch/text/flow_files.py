@@ -22,7 +22,7 @@ from vswitch.text.flow_actions import read_flow_actions
 from vswitch.text.flow_groups import GROUP_COMMANDS, read_group
 from vswitch.text.flow_match import Draft, Warn
 from vswitch.text.flow_values import FIELDS_BY_WORD
-from vswitch.text.flow_words import Context, check_length, fail, items, read_bounded, read_port, reading
+from vswitch.text.flow_words import Context, LineError, check_length, fail, items, read_bounded, read_port, reading
 from vswitch.text.values import Numbers
 
 __all__ = [
@@ -40,15 +40,6 @@ Command = TypeVar("Command", FlowCommand, GroupCommand)
 _FIRST_WORD = re.compile(r"\s*([A-Za-z_-]+)(?=\s|$)")
 _ACTIONS = re.compile(r"(?<![^\s,])actions?\s*=")
 _TLV = re.compile(r"\{\s*class=([^,\s]+)\s*,\s*type=([^,\s]+)\s*,\s*len=([^,\s}]+)\s*\}->tun_metadata([0-9]{1,4})")
-
-
-class LineError(ConfigError):
-    """A line of a file is wrong. `line`: its number, from 1; `error`: what is wrong with it."""
-
-    def __init__(self, line: int, error: ConfigError) -> None:
-        super().__init__(f"line {line}: {error}")
-        self.line = line
-        self.error = error
 
 
 def _lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -23,6 +23,7 @@ __all__ = [
     "Bits",
     "Context",
     "Item",
+    "LineError",
     "check_length",
     "fail",
     "format_port",
@@ -53,6 +54,15 @@ _RESERVED = {word: number for word, number in OPENFLOW_PORTS.items() if word != 
 _PORT_WORDS = {**{number: word for word, number in OPENFLOW_PORTS.items()}}
 _OLD_RESERVED = range(0xFF00, 0x10000)
 """Reserved ports as OpenFlow 1.0 numbers them."""
+
+
+class LineError(ConfigError):
+    """A line of a file is wrong. `line`: its number, from 1; `error`: what is wrong with it."""
+
+    def __init__(self, line: int, error: ConfigError) -> None:
+        super().__init__(f"line {line}: {error}")
+        self.line = line
+        self.error = error
 
 
 class Item(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 from vswitch.messages import control
 from vswitch.messages.base import Message
 from vswitch.messages.control import BundleControlType
+from vswitch.messages.stats import ControllerStatusChanged
 from vswitch.text.openflow_names import multipart_name, version_name
 from vswitch.text.openflow_words import Style, bit_names, error_name, hex_dump, port, reason_names
 
@@ -22,6 +23,7 @@ FRAGMENTS = ("normal", "drop", "reassemble", "nx-match")
 _BYTES_VERBOSITY = 2
 _ROLES = ("nochange", "equal", "primary", "secondary")
 _ROLE_REASONS = ("primary_request", "configuration_changed", "experimenter_data_changed")
+_STATUS_REASONS = ("request", "channel", "role", "added", "removed", "short_id", "experimenter")
 _BUNDLE_FLAGS = {1: "atomic", 2: "ordered"}
 _PACKET_IN_FORMATS = ("standard", "nxt_packet_in", "nxt_packet_in2")
 
@@ -112,6 +114,7 @@ _REQUESTS = {
 _NAMES = {
     "BundleAdd": "BUNDLE_ADD_MESSAGE", "RequestForward": "REQUESTFORWARD", "QueueConfigRequest":
     "QUEUE_GET_CONFIG_REQUEST", "QueueConfigReply": "QUEUE_GET_CONFIG_REPLY", "BundleControl": "BUNDLE_CONTROL",
+    "ControllerStatusChanged": "CONTROLLER_STATUS",
 }  # fmt: skip
 _NICIRA_NAMES = {
     "FlowModTableId", "SetFlowFormat", "SetPacketInFormat", "SetControllerId", "TlvTableMod", "TlvTableRequest",
@@ -161,6 +164,14 @@ def _role_status(message: control.RoleStatus, _style: Style) -> str:
     generation = "" if message.generation_id is None else f" generation_id={message.generation_id}"
     reason = _ROLE_REASONS[message.reason] if message.reason < len(_ROLE_REASONS) else "(unknown)"
     return f" role={_ROLES[message.role]}{generation} reason={reason}"
+
+
+def _controller_status(message: ControllerStatusChanged, _style: Style) -> str:
+    status = message.status
+    role = _ROLES[status.role] if status.role < len(_ROLES) else "(unknown)"
+    reason = _STATUS_REASONS[status.reason] if status.reason < len(_STATUS_REASONS) else "(unknown)"
+    uri = f" uri={status.uri}" if status.uri else ""
+    return f" id={status.short_id} role={role} reason={reason} status={'up' if status.up else 'down'}{uri}"
 
 
 def _async(message: control.SetAsync | control.AsyncGet, _style: Style) -> str:
@@ -265,6 +276,7 @@ _FUNCTIONS: dict[str, Callable[[Any, Style], str]] = {
     "RoleRequest": _role,
     "RoleReply": _role,
     "RoleStatus": _role_status,
+    "ControllerStatusChanged": _controller_status,
     "SetAsync": _async,
     "AsyncGet": _async,
     "BundleControl": _bundle_control,
