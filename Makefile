@@ -43,12 +43,14 @@ test-kernel: setup object ## the tests that need root, under the oldest kernel p
 	KERNEL_VM_SECONDS=$${KERNEL_VM_SECONDS:-3000} $(KERNEL_VM) \
 		'uname -r; $(VM_ENVIRONMENT); $(VM_MEMORY); $(PYTHON) -m pytest -p no:cacheprovider $(subst ','\'',$(KERNEL_TEST_ARGS))'
 
-slow: setup object ## the tests that take minutes, and property tests with ten times the examples (root)
+slow: object ## the tests that take minutes, and property tests with ten times the examples (root; installs Open vSwitch)
+	@scripts/setup bench
 	EXAMPLES=10 $(PYTHON) -m pytest -n auto -m "not slow" tests/property
-	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS)
+	$(ROOT_PYTEST) -m slow $(PURE_TESTS) $(KERNEL_TESTS) tests/interop/test_ofproto_trace.py
 
 interop: object ## ours with the programs of others: ovs-ofctl, os-ken, Open vSwitch (root; installs them; an hour)
 	@scripts/setup interop
+	@scripts/faucet
 	$(ROOT_PYTEST) tests/interop
 
 bench: object bench-objects ## measure beside Open vSwitch and others (root; installs it): make bench CASES="tcp udp"

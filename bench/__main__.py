@@ -9,7 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import forwarding, openflow_cases, openflow_reactive, policies, reacting, scaling, scanning, tables
+from bench import (
+    databases,
+    forwarding,
+    openflow_cases,
+    openflow_reactive,
+    policies,
+    reacting,
+    scaling,
+    scanning,
+    tables,
+)
 from bench.measure import Figure, Plan, note, print_table, write_figures
 from bench.switches import remove_leftovers
 
@@ -36,6 +46,7 @@ CASES: dict[str, Case] = {
     "openflow-withdrawal": openflow_cases.withdrawal,
     "openflow-reactive": openflow_reactive.reactive,
     "openflow-scan": openflow_reactive.scanned,
+    "database": databases.databases,
 }
 
 

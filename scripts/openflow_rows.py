@@ -109,6 +109,11 @@ TOLD = (
     MessageRow("get-async reply", ctl.AsyncGet(_ASYNC), told=True),
     MessageRow("role-status", ctl.RoleStatus(ctl.ControllerRole.SECONDARY, 0, 1), told=True),
     MessageRow("table-status", ctl.TableStatus(3, _TABLE), told=True),
+    MessageRow(
+        "controller-status",
+        stats.ControllerStatusChanged(stats.ControllerStatus(1, 1, 2, True, "tcp:127.0.0.1:6653")),
+        told=True,
+    ),
     MessageRow("request-forward", ctl.RequestForward(MeterMod(MeterCommand.DELETE, 1, bands=())), told=True),
     MessageRow("flow-monitor paused, resumed", stats.FlowMonitorPause(True), told=True),
     MessageRow("TLV table reply", ctl.TlvTableReply(0, 0), told=True),

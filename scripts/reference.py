@@ -61,7 +61,7 @@ def _found(name: str, modules: Iterable[str]) -> Entry | None:
     """What is called so in one of these modules, or is imported there from where it is defined."""
     for module in modules:
         lines, body = _source(module)
-        for node, doc in _documented(body):
+        for node, doc in _documented(list(_as_typed(body))):
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return _of_class(lines, node, doc)
             if isinstance(node, _Function) and node.name == name:
@@ -71,6 +71,15 @@ def _found(name: str, modules: Iterable[str]) -> Entry | None:
             if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
                 return _found(name, [node.module])
     return None
+
+
+def _as_typed(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements as a type checker sees them: what a package fetches when it is first used is imported there."""
+    for node in body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "typing.TYPE_CHECKING":
+            yield from node.body
+        else:
+            yield node
 
 
 def _documented(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:

@@ -1,4 +1,4 @@
-"""Faucet, the controller, with a configuration of a test's; `scripts/faucet` installs it, if it is not there yet."""
+"""Faucet, the controller, with a configuration of a test's; `scripts/faucet` installs it, where there is a network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class Faucet:
     """One that runs, in the namespace of the thread, and listens for switches at a port of loopback."""
 
     def __init__(self, folder: Path, configuration: str, port: int = 6653) -> None:
-        done = subprocess.run([str(ROOT / "scripts/faucet")], capture_output=True, text=True, check=False)
-        assert not done.returncode, done.stderr
+        assert PROGRAM.exists(), "Faucet is not installed (scripts/faucet)"
         self.target = f"tcp:127.0.0.1:{port}"
         self._log, self._errors = folder / "faucet.log", folder / "faucet.errors"
         self._configuration = folder / "faucet.yaml"

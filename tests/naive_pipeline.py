@@ -116,9 +116,12 @@ class Naive:
         self.switch = switch
         self.result = Result()
         self.in_group = 0
+        self.priority = 0
 
-    def run(self, frame: bytes, in_port: int) -> Result:
-        packet = NaivePacket(frame, {"in_port": in_port, "actset_output": UNSET})
+    def run(self, frame: bytes, in_port: int, **metadata: int) -> Result:
+        """`metadata`: the packet's mark and priority as it comes in."""
+        packet = NaivePacket(frame, {"in_port": in_port, "actset_output": UNSET, **metadata})
+        self.priority = metadata.get("skb_priority", 0)
         key = packet.key
         if self.switch.fragments == 1 and FIELDS["ip_frag"].take(key):
             return self.result
@@ -205,7 +208,7 @@ class Naive:
             case a.SetQueue(queue):
                 packet.pipeline["skb_priority"] = 0x10000 | queue + 1
             case a.PopQueue():
-                packet.pipeline["skb_priority"] = 0
+                packet.pipeline["skb_priority"] = self.priority
             case _:
                 self.change(packet, action)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from vswitch.messages.actions import FlowAction, Output
@@ -13,10 +14,48 @@ from vswitch.messages.ports import PortDescription
 from vswitch.ofproto.rule import NS_PER_S, Rule
 from vswitch.ofproto.session import Session
 from vswitch.ofproto.switch import Outcome, Switch
+from vswitch.text.flow import parse_flow
 
-__all__ = ["XID", "Desk", "flow", "flows_of"]
+__all__ = ["LEARN", "TAUGHT_STEPS", "XID", "Desk", "flow", "flows_of"]
 
 XID = 7
+LEARN = "learn(table=5,cookie=7,delete_learned,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])"
+_TAUGHT = (
+    "add table=5,cookie=7,dl_dst=00:00:00:00:00:01,actions=1",
+    "add table=5,cookie=8,dl_dst=00:00:00:00:00:02,actions=1",
+    "add table=6,cookie=7,actions=1",
+)
+_STEPS: dict[str, tuple[tuple[str, ...], set[tuple[int, int]]]] = {
+    "its only teacher is deleted": ((f"add in_port=1,actions={LEARN}", "delete table=0"), {(5, 8), (6, 7)}),
+    "one of two": (
+        (f"add in_port=1,actions={LEARN}", f"add in_port=2,actions={LEARN}", "delete table=0,in_port=1"),
+        {(0, 0), (5, 7), (5, 8), (6, 7)},
+    ),
+    "the other does not delete": (
+        (
+            f"add in_port=1,actions={LEARN}", "delete table=0,in_port=2",
+            f"add in_port=2,actions={LEARN.replace('delete_learned,', '')}", "delete table=0,in_port=1",
+        ),
+        {(0, 0), (5, 8), (6, 7)},
+    ),
+    "modified": ((f"add in_port=1,actions={LEARN}", "modify in_port=1,actions=2"), {(0, 0), (5, 8), (6, 7)}),
+    "modified, and teaches on": (
+        (f"add in_port=1,actions={LEARN}", f"modify in_port=1,actions=2,{LEARN}"), {(0, 0), (5, 7), (5, 8), (6, 7)},
+    ),
+    "replaced": ((f"add in_port=1,actions={LEARN}", "add in_port=1,actions=2"), {(0, 0), (5, 8), (6, 7)}),
+    "what goes has taught": (
+        (
+            f"add in_port=1,actions={LEARN}",
+            "add table=5,cookie=7,in_port=3,actions=learn(table=6,cookie=7,delete_learned,in_port=1)", "delete table=0",
+        ),
+        {(5, 8)},
+    ),
+    "one of those that it taught itself": (
+        (f"add table=5,cookie=7,in_port=1,actions={LEARN}", "delete table=5,in_port=1"), {(5, 8), (6, 7)},
+    ),
+}  # fmt: skip
+"""Steps, as lines of ovs-ofctl add-flows, and (table, cookie) of the flows that are left. ovs-vswitchd 3.1 agrees."""
+TAUGHT_STEPS = {name: (_TAUGHT + steps, left) for name, (steps, left) in _STEPS.items()}
 
 
 def flow(
@@ -83,6 +122,12 @@ class Desk:
         assert errors, "it was done"
         assert all(isinstance(each, Error) for each in errors)
         return errors[-1].error  # type: ignore[attr-defined, no-any-return]
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Flow-mods, as lines of ovs-ofctl add-flows."""
+        for line in lines:
+            word, text = line.split(" ", 1)
+            self.do(parse_flow(text, FlowCommand[word.upper()]))
 
     def rules(self) -> list[Rule]:
         """All flows."""

@@ -36,7 +36,7 @@ from vswitch.messages.flows import (
 )
 from vswitch.messages.match import FlowMatch, SubField
 from vswitch.messages.ports import PortDescription, PortMod, PortStatus, PortStatusReason
-from vswitch.messages.stats import TableDescription
+from vswitch.messages.stats import ControllerStatus, ControllerStatusChanged, TableDescription
 
 VERSIONS = (1, 2, 3, 4, 5, 6)
 
@@ -548,6 +548,12 @@ def _later(version: int) -> list[st.SearchStrategy[Message]]:
             ),
             st.builds(ctl.RequestForward, st.one_of(group_mods(version), _METER_MODS), U32),
         ]  # fmt: skip
+    if version >= 6:
+        status = st.builds(
+            ControllerStatus, st.integers(0, 0xFFFF), st.integers(0, 3), st.integers(0, 6), st.booleans(),
+            st.sampled_from(["", "tcp:192.0.2.1:6653"]),
+        )  # fmt: skip
+        found.append(st.builds(ControllerStatusChanged, status))
     return found
 
 

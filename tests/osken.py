@@ -1,21 +1,24 @@
 """Applications of os-ken, as the controllers of tests: `python -m tests.osken PORT MODULE` runs one.
 
 os-ken 4 brings no program that does so, and no applications but those that its other modules need. Those of os-ken 1.4
-run on it as they are; `scripts/setup interop` puts them into a folder, and here it becomes a part of `os_ken.app`.
+run on it as they are; `scripts/setup` puts them into a folder, and here it becomes a part of `os_ken.app`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tests.lab import is_listening, patience, wait_until
 
-__all__ = ["HAS_APPLICATIONS", "HAS_OSKEN", "Application"]
+__all__ = ["HAS_APPLICATIONS", "HAS_OSKEN", "Application", "ask", "knows", "told"]
 
 ROOT = Path(__file__).parents[1]
 OLD = ROOT / ".venv/osken"
@@ -56,6 +59,38 @@ class Application:
         said = self.said()
         if kind is None:
             assert "Traceback" not in said, said
+
+
+REST = "http://127.0.0.1:8080"
+
+
+def ask(method: str, path: str, body: object = None) -> Any:
+    """What the application's web server answers; OSError: nothing."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{REST}{path}", data=data, method=method)
+    with urllib.request.urlopen(request, timeout=20 * patience()) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def knows(datapath: int) -> bool:
+    """Whether ofctl_rest knows this switch, and no other."""
+    try:
+        return bool(ask("GET", "/stats/switches") == [datapath])
+    except OSError:
+        return False
+
+
+def told(what: str, datapath: int) -> Any:
+    """What ofctl_rest tells of a switch. It waits one second for the switch's answer, then tells nothing."""
+    found: list[Any] = []
+
+    def has_answer() -> bool:
+        found[:] = ask("GET", f"/stats/{what}/{datapath}")[str(datapath)]
+        return bool(found)
+
+    wait_until(has_answer, f"{what} of the switch", 20)
+    return found
 
 
 def main() -> None:

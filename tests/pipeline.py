@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vswitch.fields.openflow import OPENFLOW_FIELDS
@@ -10,18 +10,13 @@ from vswitch.messages import actions as a
 from vswitch.messages.flows import Bucket, GroupType
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortDescription
-from vswitch.ofproto.classifier import Classifier
 from vswitch.ofproto.normal import MacTable
 from vswitch.ofproto.ports import Ports
 from vswitch.ofproto.rule import Rule
+from vswitch.ofproto.tables import MAX_FLOWS, FlowTable
 from vswitch.ofproto.translation import Config, FrozenStates
 
 LOCAL = 0xFFFFFFFE
-
-
-@dataclass
-class PlainTable:
-    classifier: Classifier = field(default_factory=Classifier)
 
 
 @dataclass
@@ -37,7 +32,7 @@ class PlainView:
     """A switch's tables, groups and ports."""
 
     def __init__(self, ports: int = 4, config: Config | None = None) -> None:
-        self.tables: list[PlainTable] = [PlainTable() for _ in range(254)]
+        self.tables = [FlowTable(number, MAX_FLOWS) for number in range(254)]
         self.groups: dict[int, PlainGroup] = {}
         self.meters: dict[int, Any] = {}
         self.ports = Ports()
@@ -54,7 +49,7 @@ class PlainView:
 
     def add(self, table: int, match: FlowMatch, *actions: a.FlowAction, priority: int = 100, cookie: int = 0) -> Rule:
         rule = Rule(table, match, priority, tuple(actions), cookie)
-        self.tables[table].classifier.insert(rule)
+        self.tables[table].insert(rule)
         return rule
 
 

@@ -34,10 +34,11 @@ class Machine(Forwarder):
         self.errors: list[str] = []
         self.drops: Counter[str] = Counter()
 
-    def receive(self, frame: bytes, in_port: int) -> None:
+    def receive(self, frame: bytes, in_port: int, skb_mark: int = 0, skb_priority: int = 0) -> None:
         self.sent: list[Sent] = []
         self.up, self.effects, self.errors = [], [], []
-        self.look_up(SimulatedPacket(frame, 0 if in_port == LOCAL else in_port))
+        port = 0 if in_port == LOCAL else in_port
+        self.look_up(SimulatedPacket(frame, port, skb_mark=skb_mark, skb_priority=skb_priority))
 
     # ---- as flows
 

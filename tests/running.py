@@ -19,7 +19,9 @@ class Running:
     def __init__(self, name: str, folder: Path, *words: str) -> None:
         self.name = name
         self.socket = f"unix:{folder}/{name}.mgmt"
-        command = [sys.executable, "-m", "vswitch", "run", name, "--management", f"p{self.socket}", *words]
+        self.control = folder / f"{name}.ctl"
+        sockets = ["--management", f"p{self.socket}", "--control", f"punix:{self.control}"]
+        command = [sys.executable, "-m", "vswitch", "run", name, *sockets, *words]
         self.errors = (folder / f"{name}.errors").open("w+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         assert self.process.stdout is not None
@@ -48,6 +50,14 @@ class Running:
     def ofctl(self, command: str, *words: str, version: str = "OpenFlow13") -> str:
         """What ovs-ofctl prints; LabError: it failed."""
         line = ["ovs-ofctl", "-O", version, command, self.socket, *words]
+        result = subprocess.run(line, capture_output=True, text=True, timeout=30 * patience(), check=False)
+        if result.returncode:
+            raise LabError(f"{' '.join(line)}: {result.stderr}")
+        return result.stdout
+
+    def appctl(self, *words: str) -> str:
+        """What ovs-appctl prints; LabError: it failed."""
+        line = ["ovs-appctl", "-t", str(self.control), *words]
         result = subprocess.run(line, capture_output=True, text=True, timeout=30 * patience(), check=False)
         if result.returncode:
             raise LabError(f"{' '.join(line)}: {result.stderr}")

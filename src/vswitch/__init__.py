@@ -14,8 +14,10 @@ help of the command line, does not wait for the datapath to be loaded.
 
 from __future__ import annotations
 
-import importlib
 import typing
+
+from vswitch.base.lazily import fetching
+from vswitch.base.version import VERSION
 
 if typing.TYPE_CHECKING:
     from vswitch.api import *
@@ -25,7 +27,7 @@ if typing.TYPE_CHECKING:
     from vswitch.policy import *
     from vswitch.text import *
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api", "vswitch.bridge")
 """The cheapest to load first."""
@@ -68,6 +70,7 @@ __all__ = [
     "Output",
     "OverlapError",
     "Packet",
+    "PacketTrace",
     "Policy",
     "PolicyAnswer",
     "PolicyTimeoutError",
@@ -78,6 +81,7 @@ __all__ = [
     "PortEvent",
     "PortKind",
     "PortStats",
+    "PortVlan",
     "Ports",
     "PrivilegeError",
     "PushMpls",
@@ -119,19 +123,13 @@ __all__ = [
     "parse_match",
     "parse_rule",
     "pass_on",
+    "port_vlan",
     "rewrite",
     "time_exceeded",
 ]
 
 if not typing.TYPE_CHECKING:  # to mypy this would say that every name exists
-
-    def __getattr__(name: str) -> typing.Any:
-        if name in __all__:
-            for room in map(importlib.import_module, _ROOMS):
-                if name in room.__all__:
-                    value = globals()[name] = getattr(room, name)
-                    return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = fetching(globals(), _ROOMS)
 
 
 def __dir__() -> list[str]:

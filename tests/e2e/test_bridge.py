@@ -15,11 +15,12 @@ from vswitch import Datapath
 from vswitch.bridge.bridge import Bridge
 from vswitch.messages.base import Message
 from vswitch.messages.control import BarrierRequest
-from vswitch.messages.flows import FlowRemoved, PacketIn
+from vswitch.messages.flows import FlowCommand, FlowMod, FlowRemoved, PacketIn
 from vswitch.messages.ports import PortMod, PortState, PortStatus
 from vswitch.messages.stats import MultipartReply, StatsRequest
 from vswitch.packet.build import ethernet, ipv4, tcp
 from vswitch.packet.checksum import internet_checksum
+from vswitch.text.flow import parse_flow
 
 Hosts = tuple[Host, Host, Host]
 
@@ -31,6 +32,17 @@ while True:
     s.send(bytes.fromhex("020000000002") + bytes([2]) + os.urandom(5) + bytes(48))
 """
 """Packets from ever other addresses."""
+
+STREAM = """
+import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+while True:
+    for _ in range(20):
+        s.send(bytes.fromhex(sys.argv[1]))
+    time.sleep(0.001)
+"""
+"""The same packet some ten thousand times a second."""
 
 
 @pytest.fixture
@@ -106,6 +118,29 @@ def test_what_no_flow_takes_is_for_the_program_to_decide(served: Served, hosts: 
     before = served.call(lambda bridge: bridge.stats()["misses"])
     assert reaches(two, one)
     assert served.call(lambda bridge: bridge.stats()["misses"]) == before
+
+
+def test_the_virtual_meters_police_what_comes_up(served: Served, hosts: Hosts) -> None:
+    found: list[PacketIn] = []
+
+    def program(bridge: Bridge) -> None:
+        bridge.on_packet_in(found.append)
+        bridge.add_meter("meter=slowpath,pktps,burst,stats,band=type=drop,rate=1,burst_size=20")
+        bridge.add_meter("meter=controller,pktps,burst,stats,band=type=drop,rate=1,burst_size=5")
+        bridge.add_flow("tcp,actions=controller")
+
+    def counted(bridge: Bridge) -> list[tuple[int, int]]:
+        """Of the slow path and of controllers: packets that came, and that passed."""
+        return [(each.packets, each.packets - each.bands[0][0]) for each in bridge.dump_meters()[1]]
+
+    served.call(program)
+    segment = tcp(40000, 80, 1, 0, 0x10)
+    hosts[0].send(ethernet(0x020000000002, 0x020000000001, 0x0800, ipv4(1, 2, 6, segment)), times=200)
+    wait_until(lambda: served.call(counted)[0][0] >= 200, "200 packets that came up")
+    (came, looked_at), (for_controllers, told) = served.call(counted)
+    assert 20 <= looked_at < came
+    assert 5 <= told < for_controllers <= looked_at
+    assert len(found) == told
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (1000, 3), (1448, 3)])
@@ -184,6 +219,37 @@ def test_a_flow_that_was_deleted_under_traffic_has_counted_all(served: Served, h
         served.call(lambda bridge: bridge.delete_flows())
     removed = [each for each in told if isinstance(each, FlowRemoved)]
     assert [(each.packets, each.bytes) for each in removed] == [(200, 12_000)]
+
+
+@pytest.mark.parametrize("how", ["timeout", "deleted", "replaced"])
+def test_a_flow_that_goes_while_packets_come_has_counted_each_that_arrived(
+    served: Served, hosts: Hosts, how: str
+) -> None:
+    one, two, _ = hosts
+    told: list[Message] = []
+    served.call(lambda bridge: bridge.on_message(told.append))
+    flow = "in_port=1,send_flow_rem,actions=output:2"
+
+    def change(bridge: Bridge) -> None:
+        """As a controller does: nothing is settled yet when it returns."""
+        for cookie in range(20 if how == "replaced" else 0):
+            bridge._engine.flow_mod(parse_flow(f"cookie={cookie},{flow}"))
+        if how != "timeout":
+            bridge._engine.flow_mod(FlowMod(FlowCommand.DELETE))
+
+    served.call(lambda bridge: bridge.add_flow(f"hard_timeout=1,{flow}" if how == "timeout" else flow))
+    with two.capturing(is_test) as arrived:
+        sender = one.popen([sys.executable, "-c", STREAM, frame().hex()])
+        try:
+            arrived.wait_for(1000)
+            served.call(change)
+            wait_until(lambda: bool(told), "it is told", 5)
+        finally:
+            sender.kill()
+            sender.wait()
+    (removed,) = told
+    assert isinstance(removed, FlowRemoved)
+    assert removed.packets == len(arrived)
 
 
 def test_idle_flows_go_and_those_in_use_stay(served: Served, hosts: Hosts) -> None:

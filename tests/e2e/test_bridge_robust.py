@@ -149,6 +149,24 @@ def test_more_flows_than_there_is_room_for(running: Running) -> None:
     running.ofctl("del-flows", "table=7")
 
 
+@pytest.mark.slow
+def test_as_many_flows_as_one_likes_beyond_the_room_leave_memory_as_it_is(running: Running) -> None:
+    """What is refused is not kept, so that ten millions need no more than the first fifty thousand."""
+    head, tail = encode(flow(0xA1B2C3D4), 4, 1).split(bytes.fromhex("a1b2c3d4"))
+    memory, refused = [], 0
+    with Client(PORT) as client:
+        for begin in range(0, 300_000, 1000):
+            numbers = (number.to_bytes(4, "big") for number in range(begin, begin + 1000))
+            client.socket.sendall(b"".join(head + number + tail for number in numbers))
+            refused += sum(isinstance(each, Error) for each in client.barrier())
+            if begin % 50_000 == 49_000:
+                memory.append(memory_mb(running))
+    assert refused == 300_000 - 20_000
+    assert running.ofctl("dump-aggregate", "table=7").rstrip().endswith("flow_count=20000")
+    assert max(memory) - memory[0] < 20, memory
+    running.ofctl("del-flows", "table=7")
+
+
 def test_flows_without_end_and_nothing_read(running: Running) -> None:
     """Each is refused, so refusals pile up until the switch listens no more to who does not listen."""
     data = encode(FlowMod(FlowCommand.ADD, FlowMatch(), priority=1, table=255), 4, 1) * 1000

@@ -53,7 +53,8 @@ def switch(terminal: Terminal, block: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_page_works_when_pasted(terminal: Terminal, tmp_path: Path) -> None:
-    make_hosts, run, flows, look, bundle, controller, run_with_controller, again, remove_hosts = SHELL
+    make_hosts, run, flows, look, bundle, ask, run_with_vlans, vlans, *rest = SHELL
+    controller, run_with_controller, again, remove_hosts = rest
     terminal.paste(make_hosts)
     with switch(terminal, run):
         output = terminal.paste(flows)
@@ -64,6 +65,18 @@ def test_the_page_works_when_pasted(terminal: Terminal, tmp_path: Path) -> None:
         assert "rx pkts=" in output
         assert re.search(r"in_port\(1\).*ipv4\(.*proto=1.*actions:2", output)
         assert THREE_CAME in terminal.paste(bundle)
+        output = terminal.paste(ask)
+        assert output.startswith("Flow: tcp,in_port=1,")
+        assert '"datapath_actions": "meter(' in output
+        assert len(re.findall(r"^    [13]     0  ..:..:..:..:..:..  +\d+$", output, re.MULTILINE)) >= 2
+        assert "table_id=1, duration=" in output
+        assert re.search(r"  last change   : \(affected \d+\) \(looked at \d+\) \(withdrawn \d+\)", output)
+        assert re.search(r"Current/maximum MAC entries in the table: [2-9]/8192", output)
+    with switch(terminal, run_with_vlans):
+        output = terminal.paste(vlans)
+        assert THREE_CAME in output
+        assert re.search(r"^    1    10  ", output, re.MULTILINE)
+        assert output.endswith("Datapath actions: 2,push_vlan(vid=10,pcp=0),3,0\n")
     (tmp_path / "learning.py").write_text(CONTROLLER)
     with running(terminal, controller, signal.SIGKILL), switch(terminal, run_with_controller):
         wait_until(lambda: "CONTROLLER" in terminal.paste(again.splitlines()[1]), "the controller is connected", 30)

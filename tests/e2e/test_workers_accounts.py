@@ -66,6 +66,18 @@ def test_the_kernel_keeps_out_what_is_beyond_the_limit_of_a_port(dp: Datapath, p
     assert dp.upcall_stats.drops == {"answer": 14}
 
 
+def test_the_kernel_keeps_out_what_is_beyond_the_bound_of_one_port(dp: Datapath, pair: tuple[Host, Host]) -> None:
+    dp.start_upcalls()
+    dp.backend.ports.bound_misses(1, 10**9, 3 * 10**9)
+    for host in pair:
+        host.send_many(udp_frame(flow, 0) for flow in range(10))
+    assert [dp.ports.stats(port).upcalls for port in (1, 2)] == [3, 10]
+    assert dp.ports.stats(1).drops == {"upcall_rate": 7}
+    dp.backend.ports.bound_misses(1, 0, 0)
+    pair[0].send_many(udp_frame(flow, 0) for flow in range(10))
+    assert dp.ports.stats(1).upcalls == 13
+
+
 def test_a_port_has_no_credit_for_packets_of_the_one_before(dp: Datapath, pair: tuple[Host, Host]) -> None:
     hands = Hands(forward, blocks=lambda _: True)
     with at_work(dp, hands, 2, "threads"):

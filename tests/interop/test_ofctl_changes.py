@@ -209,7 +209,7 @@ def test_a_monitor_tells_of_changes_of_flows(ovs: OpenVswitch, tmp_path: Path) -
     said = tmp_path / "said"
     with said.open("wb") as output:
         command = [sys.executable, "-m", "vswitch", "ofctl", "monitor", BRIDGE, "100", "watch:table=2"]
-        process = subprocess.Popen(command, env=ovs.environment, stderr=output, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=ovs.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     try:
         wait_until(lambda: "event=ADDED table=2" in said.read_text(), "what is there at first", 20)
         ovs.ovs_ofctl("add-flow", BRIDGE, "table=2,in_port=3,actions=2")

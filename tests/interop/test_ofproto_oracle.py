@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.ofctl_peer import BRIDGE, OpenVswitch
-from tests.ofproto import Desk
+from tests.ofproto import TAUGHT_STEPS, Desk
 from vswitch.base.errors import ConfigError
 from vswitch.messages.actions import DecTtl, FlowAction, GotoTable, Group, Meter, Output, PopVlan, WriteActions
 from vswitch.messages.base import Message
@@ -46,6 +46,7 @@ from vswitch.messages.ports import PortMod
 from vswitch.messages.stats import StatsRequest
 from vswitch.openflow.codec import decode, encode
 from vswitch.openflow.wire import HEADER, HEADER_BYTES
+from vswitch.text.flow import parse_flow
 
 MATCHES = {
     "": FlowMatch(),
@@ -308,3 +309,52 @@ def test_flow_mods_of_each_version_leave_the_same(ovs: OpenVswitch, version: int
         for _, mod in drawn:
             desk.do(mod)
         assert ours(desk) == theirs(ovs), content
+
+
+@pytest.mark.parametrize("name", TAUGHT_STEPS)
+def test_what_was_learned_goes_with_the_same_flows(ovs: OpenVswitch, name: str) -> None:
+    steps, _ = TAUGHT_STEPS[name]
+    done = ovs.ovs_ofctl("-OOpenFlow13", "add-flows", BRIDGE, "-", content="\n".join(steps) + "\n")
+    assert done.status == 0, done
+    desk = Desk()
+    desk.write(steps)
+    assert sorted((rule.table, rule.cookie) for rule in desk.rules()) == [(line[0], line[4]) for line in theirs(ovs)]
+
+
+ADMITTED = """
+pop_vlan | dec_ttl | set_vlan_vid:5 | set_vlan_pcp:3 | mod_vlan_vid:5 | push_vlan:0x8100 | strip_vlan | clear_actions
+set_field:0x1005->vlan_vid | set_field:5->vlan_pcp | push_vlan:0x8100,set_field:0x1005->vlan_vid | clone(pop_vlan)
+push_vlan:0x8100,pop_vlan | pop_vlan,pop_vlan | pop_vlan,push_vlan:0x8100,pop_vlan | clone(push_vlan:0x8100),pop_vlan
+push_mpls:0x8847 | push_mpls:0x8847,set_mpls_ttl:3 | pop_mpls:0x0800 | pop_mpls:0x0800,dec_ttl | dec_mpls_ttl
+set_mpls_label:3 | set_mpls_tc:1 | push_mpls:0x8847,dec_ttl | push_mpls:0x8847,set_field:80->tcp_dst | clone(dec_ttl)
+write_actions(pop_vlan) | write_actions(dec_ttl) | write_actions(dec_mpls_ttl) | write_actions(pop_mpls:0x0800)
+write_actions(set_field:0x1005->vlan_vid) | write_actions(push_vlan:0x8100,set_field:0x1005->vlan_vid)
+write_actions(set_field:1.2.3.4->ip_dst) | write_actions(set_field:80->tcp_dst) | write_actions(set_mpls_label:3)
+write_actions(mod_nw_ttl:4) | write_actions(mod_tp_dst:4) | write_actions(set_vlan_pcp:3) | mod_nw_tos:4 | mod_tp_dst:4
+load:5->NXM_OF_VLAN_TCI[] | load:0x1005->NXM_OF_VLAN_TCI[] | load:1->OXM_OF_VLAN_PCP[] | load:1->NXM_NX_IP_TTL[]
+move:NXM_NX_REG0[0..11]->OXM_OF_VLAN_VID[0..11] | move:OXM_OF_VLAN_VID[0..11]->NXM_NX_REG0[0..11] | push:NXM_OF_IP_SRC[]
+pop:NXM_OF_IP_SRC[] | output:NXM_OF_IP_SRC[] | fin_timeout(idle_timeout=3) | set_field:1->arp_op
+learn(table=3,NXM_OF_IP_DST[]=NXM_OF_IP_SRC[]) | learn(table=3,eth_type=0x800,NXM_OF_IP_DST[]=NXM_OF_IP_SRC[])
+learn(table=3,load:NXM_OF_IP_SRC[]->NXM_NX_REG0[]) | learn(table=3,load:5->NXM_OF_IP_TOS[])
+learn(table=3,eth_type=0x800,load:5->NXM_OF_IP_TOS[]) | learn(table=3,load:5->OXM_OF_VLAN_PCP[])
+learn(table=3,vlan_tci=0x1005,load:5->OXM_OF_VLAN_PCP[]) | learn(table=3,NXM_OF_TCP_DST[]=NXM_OF_TCP_SRC[])
+learn(table=3,NXM_OF_ETH_TYPE[]=NXM_OF_ETH_TYPE[],NXM_OF_IP_DST[]=NXM_OF_IP_SRC[])
+"""
+ADMITTED_FOR = (
+    "", "ip", "ipv6", "tcp", "mpls", "arp", "vlan_tci=0x1000/0x1000", "ip,vlan_tci=0x1000/0x1000", "dl_vlan=5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("match", ADMITTED_FOR)
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_actions_are_admitted_for_the_same_matches(ovs: OpenVswitch, version: int, match: str) -> None:
+    """What a version of OpenFlow cannot say is left out."""
+    texts = [each.strip() for line in ADMITTED.strip().splitlines() for each in line.split("|")]
+    mods = [parse_flow(f"table=0,{match},actions={text}".replace(",,", ",")) for text in texts]
+    requests = [decode(encode(mod, version, 1))[0] for mod in mods if speaks(mod, version)]
+    assert len(requests) > len(texts) // 2
+    theirs = answers(ovs.folder / f"{BRIDGE}.mgmt", version, requests)
+    desk = Desk(version)
+    for xid, request in enumerate(requests, 1):
+        ours = [reply.error for reply, _ in desk.send(request, xid=xid).replies if isinstance(reply, Error)]
+        assert ours == ([theirs[xid]] if xid in theirs else []), request

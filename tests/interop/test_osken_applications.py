@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +11,15 @@ import pytest
 
 from tests.datapaths import remove_all, remove_remains
 from tests.lab import Host, Lab, wait_until
-from tests.osken import HAS_APPLICATIONS, Application
+from tests.osken import HAS_APPLICATIONS, Application, ask, knows, told
 from tests.running import Running
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not HAS_APPLICATIONS, reason="os-ken's applications are not there (scripts/setup interop)"),
+    pytest.mark.skipif(not HAS_APPLICATIONS, reason="os-ken's applications are not there (scripts/setup)"),
 ]
 
 DATAPATH = "0000000000000001"
-REST = "http://127.0.0.1:8080"
 
 
 @pytest.fixture
@@ -40,22 +38,6 @@ def switch(name: str, folder: Path, application: Application, *ports: str, datap
 
 def reaches(one: Host, other: str, count: int = 1) -> bool:
     return one.ping(other, count=count, interval_s=0.05).received == count
-
-
-def ask(method: str, path: str, body: object = None) -> object:
-    """What the application's web server answers."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{REST}{path}", data=data, method=method)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
-def knows_the_switch() -> bool:
-    try:
-        return ask("GET", "/stats/switches") == [int(DATAPATH, 16)]
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -145,6 +127,7 @@ def test_the_router_routes(name: str, lab: Lab, tmp_path: Path) -> None:
 def test_flows_groups_and_meters_by_rest(name: str, lab: Lab, tmp_path: Path, version: int) -> None:
     one, two = lab.host("h1", ip="10.0.0.1/24"), lab.host("h2", ip="10.0.0.2/24")
     words = ["--protocols", f"OpenFlow1{version}"]
+    number = int(DATAPATH, 16)
     with (
         Application("os_ken.app.ofctl_rest") as application,
         Running(
@@ -152,8 +135,7 @@ def test_flows_groups_and_meters_by_rest(name: str, lab: Lab, tmp_path: Path, ve
             "--port", two.port, "--controller", application.target, "--max-backoff", "1", *words,
         ),
     ):  # fmt: skip
-        wait_until(knows_the_switch, "ofctl_rest has met the switch", 30)
-        number = int(DATAPATH, 16)
+        wait_until(lambda: knows(number), "ofctl_rest has met the switch", 30)
         for port, other in ((1, 2), (2, 1)):
             actions = [{"type": "OUTPUT", "port": other}]
             said = (
@@ -166,26 +148,26 @@ def test_flows_groups_and_meters_by_rest(name: str, lab: Lab, tmp_path: Path, ve
         assert reaches(two, one.ip, 10)
         two.iperf3_server()
         assert one.iperf3(two.ip) > 0.2
-        flows = ask("GET", f"/stats/flow/{number}")[str(number)]  # type: ignore[index]
+        flows = told("flow", number)
         assert len(flows) == 2
         counted = [flow["stats"]["packet_count"] if version == 5 else flow["packet_count"] for flow in flows]
         assert min(counted) > 20, flows
-        ports = ask("GET", f"/stats/port/{number}")[str(number)]  # type: ignore[index]
-        assert {1, 2} <= {port["port_no"] for port in ports}
+        assert {1, 2} <= {port["port_no"] for port in told("port", number)}
         for what in ("desc", "table", "aggregateflow", "portdesc"):
-            assert ask("GET", f"/stats/{what}/{number}")[str(number)], what  # type: ignore[index]
+            assert told(what, number)
         if version >= 2:
             bucket = {"weight": 0, "watch_port": 0xFFFFFFFF, "watch_group": 0xFFFFFFFF,
                       "actions": [{"type": "OUTPUT", "port": 2}]}  # fmt: skip
-            ask("POST", "/stats/groupentry/add", {"dpid": number, "type": "ALL", "group_id": 1, "buckets": [bucket]})
-            groups = ask("GET", f"/stats/groupdesc/{number}")[str(number)]  # type: ignore[index]
-            assert [group["group_id"] for group in groups] == [1]
+            # OpenFlow 1.5 has a bucket in each command, and in this one it must be all of them.
+            group = {"dpid": number, "type": "ALL", "group_id": 1, "buckets": [bucket],
+                     "command_bucket_id": 0xFFFFFFFF}  # fmt: skip
+            ask("POST", "/stats/groupentry/add", group)
+            assert [group["group_id"] for group in told("groupdesc", number)] == [1]
         if version >= 3:
             band = {"type": "DROP", "rate": 1000}
             ask("POST", "/stats/meterentry/add", {"dpid": number, "flags": "KBPS", "meter_id": 1, "bands": [band]})
             what = "meter" if version == 5 else "meterconfig"  # it does not wait for 1.5's descriptions
-            meters = ask("GET", f"/stats/{what}/{number}")[str(number)]  # type: ignore[index]
-            assert [meter["meter_id"] for meter in meters] == [1]
+            assert [meter["meter_id"] for meter in told(what, number)] == [1]
         ask("DELETE", f"/stats/flowentry/clear/{number}")
-        wait_until(lambda: not ask("GET", f"/stats/flow/{number}")[str(number)], "no flows", 5)  # type: ignore[index]
+        wait_until(lambda: not ask("GET", f"/stats/flow/{number}")[str(number)], "no flows", 5)
         assert not one.ping(two.ip, count=1).received

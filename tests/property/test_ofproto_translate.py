@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -90,6 +91,8 @@ def agree(seed: int, *, select: bool = False) -> Counter[str]:
             assert [by_the_datapath(machine)] == wanted, (seed, frame.hex())
         seen["hit" if len(machine.megaflows) == before else "miss"] += 1
         seen["sent"] += len(machine.sent)
+    for (mask, value, _), (other_mask, other, _) in combinations(machine.megaflows, 2):
+        assert (value ^ other) & mask & other_mask, (seed, "megaflows overlap")
     return seen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vswitch import ConfigError
+from vswitch import ConfigError, Datapath
 from vswitch.bridge.bridge import Bridge
 from vswitch.messages.base import Message
 from vswitch.messages.control import BarrierReply, BarrierRequest, EchoReply, EchoRequest
@@ -18,9 +18,14 @@ from vswitch.messages.flows import (
     FlowMod,
     FlowRemoved,
     FlowRemovedReason,
+    GroupCommand,
+    GroupMod,
+    MeterCommand,
+    MeterMod,
     PacketIn,
     PacketInReason,
     Resume,
+    TableMod,
 )
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortStatus, PortStatusReason
@@ -285,7 +290,115 @@ def test_packets_to_controllers_pass_the_meter_of_them_all_or_their_own(bridge: 
     ports(bridge, frame(), 1)
     assert len(seen) == 5
     _, stats = bridge.dump_meters()
-    assert [(each.packets, each.bands) for each in stats if each.id > 5] == [(11, ((7, 7 * LENGTH),))]
+    of_action, virtual = [(each.packets, each.bytes, each.bands) for each in stats]
+    assert virtual == (11, 11 * LENGTH, ((7, 7 * LENGTH),))
+    assert of_action == (10, 10 * LENGTH, ((9, 9 * LENGTH),))
+
+
+def test_a_meter_that_flows_and_packets_to_controllers_share_counts_both(bridge: Bridge) -> None:
+    bridge.on_packet_in(lambda _packet: None)
+    bridge.add_meter("meter=5,pktps,burst,stats,band=type=drop,rate=10,burst_size=3")
+    bridge.add_flow("in_port=1,actions=controller(meter_id=5)")
+    bridge.add_flow("in_port=2,actions=meter:5,3")
+    for _ in range(5):
+        ports(bridge, frame(), 1)
+        ports(bridge, frame(), 2)
+    _, (stats,) = bridge.dump_meters()
+    assert (stats.packets, stats.bands) == (10, ((4, 4 * LENGTH),))
+
+
+@pytest.mark.parametrize("unit", ["pktps", "kbps"])
+def test_packets_that_miss_pass_the_meter_of_the_slow_path(bridge: Bridge, unit: str) -> None:
+    bits = LENGTH * 8 // 100
+    rate, burst = (10, 3) if unit == "pktps" else (bits, 1 + 3 * LENGTH * 8 // 1000)
+    bridge.add_meter(f"meter=slowpath,{unit},burst,stats,band=type=drop,rate={rate},burst_size={burst}")
+    for number in range(20):
+        bridge.add_flow(f"udp,tp_src={1000 + number},actions=2")
+    went = [ports(bridge, frame(number=number)) for number in range(10)]
+    passed = went.count([2])
+    assert went == [[2]] * passed + [[]] * (10 - passed)
+    assert passed == (3 if unit == "pktps" else 4)
+    assert [ports(bridge, frame(number=0)) for _ in range(10)] == [[2]] * 10  # its megaflow stands: no slow path
+    bridge.advance(0.2)
+    assert ports(bridge, frame(number=11)) == [2]
+    _, (stats,) = bridge.dump_meters()
+    assert (stats.packets, stats.bytes) == (11, 11 * LENGTH)
+    assert stats.bands == ((10 - passed, (10 - passed) * LENGTH),)
+    assert bridge.stats()["policed"] == 10 - passed
+    bridge.delete_meters("meter=slowpath")
+    assert [ports(bridge, frame(number=number)) for number in range(12, 20)] == [[2]] * 8
+
+
+GOING: dict[str, tuple[str, Message, FlowRemovedReason]] = {
+    "deleted": ("actions=2", FlowMod(FlowCommand.DELETE), FlowRemovedReason.DELETE),
+    "with its group": ("actions=group:1", GroupMod(GroupCommand.DELETE, 1), FlowRemovedReason.GROUP_DELETE),
+    "with its meter": ("actions=meter:1,2", MeterMod(MeterCommand.DELETE, 1), FlowRemovedReason.METER_DELETE),
+    "evicted": ("hard_timeout=9,actions=2", FlowMod(FlowCommand.ADD, FlowMatch(in_port=4)), FlowRemovedReason.EVICTION),
+}
+
+
+@pytest.mark.parametrize("how", GOING)
+def test_flow_removed_has_what_passed_until_no_packet_could(how: str) -> None:
+    flow, message, reason = GOING[how]
+    with Bridge.simulate(4, fail_mode="secure", max_flows=1) as bridge:
+        told: list[Message] = []
+        bridge.on_message(told.append)
+        bridge.send(TableMod(0, eviction=True))
+        bridge.add_group("group_id=1,type=all,bucket=output:2")
+        bridge.add_meter("meter=1,pktps,band=type=drop,rate=1000")
+        bridge.add_flow(f"send_flow_rem,in_port=1,{flow}")
+        assert [ports(bridge, frame()) for _ in range(2)] == [[2]] * 2
+        bridge._engine.handle(message, 1, bridge._local.session)
+        bridge.datapath.receive(frame(), 1)  # its megaflow stands yet
+        assert [sent.port for sent in bridge.datapath.sent()] == [2]
+        assert not told
+        bridge.process()
+        (removed,) = told
+        assert isinstance(removed, FlowRemoved)
+        assert (removed.reason, removed.packets, removed.bytes) == (reason, 3, 3 * LENGTH)
+
+
+def test_each_meter_that_can_be_polices(bridge: Bridge) -> None:
+    for number in range(1, 301):
+        bridge.add_meter(f"meter={number},pktps,band=type=drop,rate={1000 if number < 300 else 1}")
+    bridge.add_flow("in_port=1,actions=meter:300,2")
+    assert [ports(bridge, frame()) for _ in range(50)] == [[2]] + [[]] * 49
+    bridge.delete_meters("meter=7")
+    bridge.add_meter("meter=301,pktps,band=type=drop,rate=2")
+    bridge.add_flow("in_port=1,actions=meter:301,2")
+    assert [ports(bridge, frame()) for _ in range(50)] == [[2]] * 2 + [[]] * 48
+
+
+def test_there_are_no_more_meters_than_the_datapath_has() -> None:
+    with Datapath.simulate(2, max_meters=3) as datapath:
+        bridge = Bridge(datapath, fail_mode="secure")
+        (features,) = [each for reply in bridge.send(StatsRequest("meter_features")) for each in reply.entries]  # type: ignore[attr-defined]
+        assert features.max_meters == 3
+        for number in range(1, 4):
+            bridge.add_meter(f"meter={number},kbps,band=type=drop,rate=1")
+        with pytest.raises(OpenFlowError, match="out_of_meters"):
+            bridge.add_meter("meter=4,kbps,band=type=drop,rate=1")
+        bridge.close()
+
+
+@pytest.mark.parametrize(
+    ("meter", "error"),
+    [
+        ("pktps,band=type=drop,rate=1000000001", "bad_rate"),
+        ("kbps,band=type=drop,rate=4294967295", "bad_rate"),
+        ("kbps,burst,band=type=drop,rate=1000000,burst_size=1000000001", "bad_burst"),
+        ("kbps,burst,band=type=drop,rate=1,burst_size=4503600", "bad_burst"),
+        ("kbps,burst,band=type=drop,rate=1,burst_size=4503599", ""),
+        ("kbps,band=type=drop,rate=1000000000", ""),
+    ],
+)
+def test_a_meter_that_the_datapath_cannot_have_is_refused(bridge: Bridge, meter: str, error: str) -> None:
+    if error:
+        with pytest.raises(OpenFlowError, match=f"meter_mod_failed.{error}"):
+            bridge.add_meter(f"meter=1,{meter}")
+    else:
+        bridge.add_meter(f"meter=1,{meter}")
+    assert len(bridge.dump_meters()[0]) == (not error)
 
 
 def test_ports_count(bridge: Bridge) -> None:
@@ -366,6 +479,13 @@ def test_a_meter_whose_burst_is_not_said_lets_a_second_pass_and_any_packet(
     bridge.add_meter(f"meter=1,{meter}")
     bridge.add_flow("in_port=1,actions=meter:1,2")
     assert len([port for _ in range(40) for port in ports(bridge, frame())]) == passed
+    told: list[PacketIn] = []
+    bridge.on_packet_in(told.append)
+    bridge.add_meter(f"meter=controller,{meter}")
+    bridge.add_flow("in_port=2,actions=controller")
+    for _ in range(40):
+        ports(bridge, frame(), 2)
+    assert len(told) == passed
 
 
 def test_a_program_that_comes_later_is_told_of_what_was_dropped_until_then(bridge: Bridge) -> None:
@@ -385,6 +505,53 @@ def test_the_program_answers_by_a_flow_and_a_packet(bridge: Bridge) -> None:
     assert ports(bridge, frame()) == [2]
     assert ports(bridge, frame()) == [2]
     assert bridge.stats()["misses"] == 2
+
+
+def test_answers_to_packets_that_came_up_together_take_effect_together(bridge: Bridge) -> None:
+    bridge.add_flow("priority=1,in_port=2,actions=3")
+    while_told: list[int] = []
+
+    @bridge.on_packet_in
+    def answer(packet: PacketIn) -> None:
+        bridge.add_flow(f"priority=9,in_port={packet.in_port},actions=4")
+        bridge.packet_out(packet.frame, f"output:{2 + len(while_told)}", in_port=packet.in_port)
+        while_told.append(len(bridge.datapath.sent()))
+
+    for number in range(3):
+        bridge.datapath.receive(frame(number=number), 1)
+    bridge.process()
+    assert while_told == [0, 0, 0]
+    assert [sent.port for sent in bridge.datapath.sent()] == [2, 3, 4], "in the order that the program gave"
+    assert bridge.stats()["packet_outs"] == 3
+    assert ports(bridge, frame()) == [4]
+
+
+@pytest.mark.parametrize("message", [BarrierRequest(), FlowStatsRequest("flow"), StatsRequest("port", 2)])
+def test_what_the_program_sends_does_not_wait_behind_what_asks_about_it(bridge: Bridge, message: Message) -> None:
+    sent: list[list[int]] = []
+
+    @bridge.on_packet_in
+    def answer(packet: PacketIn) -> None:
+        bridge.packet_out(packet.frame, "output:2", in_port=1)
+        bridge.send(message)
+        sent.append([each.port for each in bridge.datapath.sent()])
+
+    for number in range(2):
+        bridge.datapath.receive(frame(number=number), 1)
+    bridge.process()
+    assert sent == [[2], [2]]
+
+
+def test_a_packet_through_the_tables_sees_the_flows_of_before_and_overtakes_nothing(bridge: Bridge) -> None:
+    @bridge.on_packet_in
+    def answer(packet: PacketIn) -> None:
+        bridge.packet_out(packet.frame, "output:2", in_port=1)
+        bridge.add_flow("in_port=1,actions=3")
+        bridge.packet_out(packet.frame, "table", in_port=1)
+        bridge.modify_flows("in_port=1,actions=4")
+
+    assert ports(bridge, frame()) == [2, 3]
+    assert ports(bridge, frame()) == [4]
 
 
 def test_flows_send_packets_to_the_program_beside_forwarding_them(bridge: Bridge) -> None:
@@ -479,6 +646,19 @@ def test_flows_are_learned_by_packets_and_go_when_none_comes(bridge: Bridge) -> 
     bridge.advance(7)
     assert not bridge.dump_flows("table=3")
     assert ports(bridge, frame(B, A), 4) == []
+
+
+def test_what_was_learned_goes_with_the_flow_that_taught_it_and_stays_away(bridge: Bridge) -> None:
+    learn = "learn(table=3,cookie=7,delete_learned,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])"
+    bridge.add_flow(f"in_port=1,actions={learn},4")
+    bridge.add_flow("in_port=4,actions=resubmit(,3)")
+    ports(bridge, frame(A, B))
+    assert ports(bridge, frame(B, A), 4) == [1]
+    ports(bridge, frame(A, B))  # counted by its megaflow, and told to nobody yet
+    bridge.delete_flows("in_port=1")
+    assert ports(bridge, frame(B, A), 4) == []
+    bridge.advance(2)
+    assert not bridge.dump_flows("table=3")
 
 
 # ---- bounds

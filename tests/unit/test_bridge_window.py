@@ -10,7 +10,8 @@ def fill(window: Window) -> list[int]:
     """Send as many as may go, each mark at the time that its xid says; the marks."""
     xids: list[int] = []
     while window.is_open:
-        if window.sent():
+        window.sent()
+        if window.wants_mark:
             xids.append(len(xids) + 1)
             window.marked(xids[-1], xids[-1])
     return xids
@@ -52,7 +53,8 @@ def test_what_must_wait_goes_by_turns_of_the_ports() -> None:
 
     def send(item: tuple[int, int]) -> None:
         sent.append(item)
-        if window.sent():
+        window.sent()
+        if window.wants_mark:
             window.marked(len(sent), 0)
 
     pacer = Pacer(send, may_send=lambda: window.is_open)

@@ -36,7 +36,7 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "run", "ofctl", "explain", "demo", "completion"]),
+    ("|", ["dpctl", "run", "ofctl", "appctl", "ovsdb", "explain", "demo", "completion"]),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),
@@ -68,6 +68,8 @@ LINES = [
     ("ofctl dump-flows |", ["br0", "br1"]),
     ("ofctl dump-flows br0 |", []),
     ("ofctl add-flows br0 |", [":files"]),
+    ("appctl --f|", ["--format"]),
+    ("appctl -f |", ["text", "json"]),
     ("completion |", ["bash", "zsh", "fish"]),
     ("completion z|", ["zsh"]),
 ]

@@ -39,6 +39,8 @@ def part(name: str, start: int = 0, bits: int | None = None) -> SubField:
     return SubField.of(name, start, bits)
 
 
+LEARN_IP = a.LearnSpec("match", 32, part("ipv4_src"), 0, part("ipv4_dst"))
+
 # match, actions, since which version it is refused, how ("": never)
 ROWS: list[tuple[FlowMatch, tuple[FlowAction, ...], int, str]] = [
     (ANY, (), 1, ""),
@@ -61,7 +63,13 @@ ROWS: list[tuple[FlowMatch, tuple[FlowAction, ...], int, str]] = [
     (ANY, (a.SetField(OPENFLOW_FIELDS["reg0"], 3, 1),), 1, SET),
     (ANY, (set_field("ct_mark"),), 1, SET),
     (ANY, (a.Resubmit(None, 1, ct=True),), 1, "bad_type"),
-    (ANY, (set_field("vlan_vid", 0x1005),), 1, ""),
+    (ANY, (set_field("vlan_vid", 0x1005),), 1, INCONSISTENT),
+    (TAGGED, (set_field("vlan_vid", 0x1005),), 1, ""),
+    (ANY, (a.RegLoad(part("vlan_vid", 0, 12), 5),), 1, INCONSISTENT),
+    (TAGGED_7, (a.RegLoad(part("vlan_vid", 0, 12), 5),), 1, ""),
+    (ANY, (a.WriteActions((set_field("vlan_vid", 0x1005),)),), 1, INCONSISTENT),
+    (ANY, (a.WriteActions((a.PopVlan(), a.DecTtl(), a.DecMplsTtl(), a.PopMpls(0x800))),), 2, ""),
+    (ANY, (a.WriteActions((a.ModVlanVid(5, push=False), a.ModField("tp_src", 1))),), 2, ""),
     (ANY, (set_field("vlan_pcp", 5),), 1, INCONSISTENT),
     (TAGGED, (set_field("vlan_pcp", 5),), 1, ""),
     (TAGGED_7, (set_field("vlan_pcp", 5),), 1, ""),
@@ -71,7 +79,7 @@ ROWS: list[tuple[FlowMatch, tuple[FlowAction, ...], int, str]] = [
     (TAGGED, (a.PopVlan(),), 1, ""),
     (TAGGED, (a.PopVlan(), set_field("vlan_pcp")), 1, INCONSISTENT),
     (ANY, (a.ModVlanVid(5),), 1, ""),
-    (ANY, (a.ModVlanVid(5, push=False),), 1, INCONSISTENT),
+    (ANY, (a.ModVlanVid(5, push=False),), 2, INCONSISTENT),
     (ANY, (a.ModVlanVid(0x1000),), 1, ARGUMENT),
     (ANY, (a.ModVlanPcp(8),), 1, ARGUMENT),
     (ANY, (a.ModField("ipv4_src", 1),), 2, INCONSISTENT),
@@ -84,10 +92,10 @@ ROWS: list[tuple[FlowMatch, tuple[FlowAction, ...], int, str]] = [
     (IP, (a.PushMpls(), a.DecTtl()), 2, INCONSISTENT),
     (IP, (a.PushMpls(0x8849),), 1, ARGUMENT),
     (IP, (a.PushMpls(), set_field("mpls_label")), 1, ""),
-    (IP, (a.PopMpls(0x800),), 1, INCONSISTENT),
+    (IP, (a.PopMpls(0x800),), 2, INCONSISTENT),
     (MPLS, (a.PopMpls(0x800), set_field("ipv4_dst")), 1, ""),
     (MPLS, (a.DecMplsTtl(), a.SetMplsLabel(3), a.SetMplsTc(1)), 1, ""),
-    (ANY, (a.DecMplsTtl(),), 1, INCONSISTENT),
+    (ANY, (a.DecMplsTtl(),), 2, INCONSISTENT),
     (IP, (a.RegMove(part("ipv4_src"), part("reg0")),), 1, ""),
     (ANY, (a.RegMove(part("ipv4_src"), part("reg0")),), 1, INCONSISTENT),
     (IP, (a.RegMove(part("ipv4_src"), part("reg0", 0, 16)),), 1, ARGUMENT),
@@ -118,6 +126,10 @@ ROWS: list[tuple[FlowMatch, tuple[FlowAction, ...], int, str]] = [
     (ANY, (a.Learn((a.LearnSpec("match", 16, part("tcp_src"), 0, part("tcp_dst")),)),), 1, INCONSISTENT),
     (ANY, (a.Learn((a.LearnSpec("match", 48, part("eth_src"), 0, part("eth_dst")),)),), 1, ""),
     (ANY, (a.Learn((), table=254),), 1, ARGUMENT),
+    (IP, (a.Learn((LEARN_IP,)),), 1, INCONSISTENT),
+    (IP, (a.Learn((a.LearnSpec("match", 16, None, 0x800, part("eth_type")), LEARN_IP)),), 1, ""),
+    (IP, (a.Learn((a.LearnSpec("match", 16, part("eth_type"), 0, part("eth_type")), LEARN_IP)),), 1, INCONSISTENT),
+    (ANY, (a.Learn((a.LearnSpec("load", 8, None, 4, part("ip_ttl")),)),), 1, INCONSISTENT),
     (ANY, (a.FinTimeout(5, 5),), 2, INCONSISTENT),
     (TCP, (a.FinTimeout(5, 5),), 1, ""),
     (ANY, (a.Resubmit(None, 5), a.Exit(), a.SetTunnel(5), a.PopQueue(), a.Sample(1)), 1, ""),

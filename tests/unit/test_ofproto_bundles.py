@@ -16,6 +16,7 @@ from vswitch.messages.ports import PortConfig, PortMod
 from vswitch.messages.stats import FlowMonitorRequest, FlowStatsRequest
 from vswitch.ofproto import bundle as bundles
 from vswitch.ofproto.session import MAX_BUNDLES
+from vswitch.openflow.codec import decode, encode
 
 OPEN, CLOSE = BundleControlType.OPEN_REQUEST, BundleControlType.CLOSE_REQUEST
 COMMIT, DISCARD = BundleControlType.COMMIT_REQUEST, BundleControlType.DISCARD_REQUEST
@@ -70,7 +71,7 @@ def everything(desk: Desk) -> Any:
         list(switch.ports),
         [table.description() for table in switch.tables],
         switch.tables.flows,
-        switch.tables.next_deadline_ns() is not None,
+        sorted(rule.deadline_ns for rule in desk.rules()),
     )
 
 
@@ -161,9 +162,32 @@ def test_bundles_are_each_sessions_own_and_bounded(monkeypatch: pytest.MonkeyPat
     put(desk, flow(), number=1)
     put(desk, flow(), number=2)
     assert desk.refused(BundleAdd(1, 3, flow(), XID)) == "bundle_failed.msg_too_many"
+    desk.do(BundleAdd(1, 3, flow(), XID), other)  # one session leaves room for another
     assert desk.refused(BundleAdd(1, 3, flow(), XID), other) == "bundle_failed.msg_too_many"
     desk.switch.disconnect(desk.session)
     desk.do(BundleAdd(1, 3, flow(), XID), other)
+    assert desk.refused(BundleAdd(1, 3, flow(), XID), other) == "bundle_failed.msg_too_many"
+
+
+def test_bundles_of_large_messages_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(5)
+    other = desk.join(5)
+    large = flow(WEB, (Output(1),) * 4000)
+    data = encode(BundleAdd(1, 3, large, XID), 5, XID)
+    add, _ = decode(data)
+    assert isinstance(add, BundleAdd)
+    size = len(add.raw)
+    assert size > 64_000
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", 4 * size)
+    for _ in range(4):
+        desk.do(add)
+    assert desk.refused(add) == "bundle_failed.msg_too_many"
+    for _ in range(2):
+        desk.do(add, other)
+    assert desk.refused(add, other) == "bundle_failed.msg_too_many"
+    desk.do(control(DISCARD))
+    desk.do(add, other)
+    desk.do(add)
 
 
 def test_monitors_hear_of_a_bundle_once_it_is_done() -> None:

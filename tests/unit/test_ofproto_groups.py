@@ -173,7 +173,7 @@ def test_deleting_a_group_deletes_its_flows() -> None:
     desk.do(flow(FlowMatch(in_port=2), (Group(2),)))
     outcome = desk.do(GroupMod(GroupCommand.DELETE, 1))
     assert [(each.kind, each.group.id) for each in outcome.groups] == [("deleted", 1)]
-    assert [event.reason for event in outcome.events] == [FlowRemovedReason.GROUP_DELETE]  # type: ignore[attr-defined]
+    assert [each.reason for each in outcome.removed] == [FlowRemovedReason.GROUP_DELETE]
     assert [rule.match for rule in desk.rules()] == [FlowMatch(in_port=2)]
     group = desk.switch.groups.get(2)
     assert group is not None
@@ -282,7 +282,7 @@ def test_deleting_a_meter_deletes_its_flows() -> None:
     desk.do(flow(UDP, (Meter(3), Output(1)), flags=1))
     desk.do(flow(FlowMatch(in_port=1), (Controller(meter=3),)))  # its packets pass without it
     outcome = desk.do(MeterMod(MeterCommand.DELETE, 3))
-    assert [event.reason for event in outcome.events] == [FlowRemovedReason.METER_DELETE]  # type: ignore[attr-defined]
+    assert [each.reason for each in outcome.removed] == [FlowRemovedReason.METER_DELETE]
     assert outcome.meters == [3]
     assert len(desk.rules()) == 1
     desk.do(MeterMod(MeterCommand.DELETE, 3))  # OpenFlow 1.3.5 section A.3.4.4: no error

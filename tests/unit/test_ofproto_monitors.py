@@ -18,6 +18,7 @@ from vswitch.messages.stats import (
     FlowMonitorUpdate,
     MultipartReply,
 )
+from vswitch.ofproto.monitor import RESUMED_AT_ONCE
 from vswitch.ofproto.session import MAX_MONITORS, Session
 from vswitch.ofproto.switch import Outcome
 
@@ -25,6 +26,13 @@ INITIAL, ADD, REMOVED, MODIFY, INSTRUCTIONS, FULL, OWN = (1 << bit for bit in ra
 ALL = ADD | REMOVED | MODIFY
 TCP, UDP = FlowMatch(eth_type=0x800, ip_proto=6), FlowMatch(eth_type=0x800, ip_proto=17)
 WEB = FlowMatch(eth_type=0x800, ip_proto=6, tcp_dst=80)
+
+
+def caught_up(desk: Desk, watcher: Session) -> list[FlowMonitorUpdate]:
+    found: list[FlowMonitorUpdate] = []
+    while watcher.monitors_paused:
+        found += told(desk.switch.resume_monitors(watcher), watcher)
+    return found
 
 
 def told(outcome: Outcome, session: Session) -> list[FlowMonitorUpdate]:
@@ -121,10 +129,26 @@ def test_who_is_slow_hears_of_the_rest_when_it_has_caught_up() -> None:
     gone = told(desk.do(flow(WEB, command=FlowCommand.DELETE_STRICT)), watcher)
     assert [(each.event, each.cookie) for each in gone] == [("removed", 1)]
     assert told(desk.do(flow(FlowMatch(in_port=1), command=FlowCommand.DELETE_STRICT)), watcher) == []  # it never knew
-    found = told(desk.switch.resume_monitors(watcher), watcher)
+    found = caught_up(desk, watcher)
     assert [(each.event, each.cookie) for each in found] == [("added", 3), ("modified", 2), ("resumed", 0)]
     assert desk.switch.resume_monitors(watcher).addressed == []
     assert [each.event for each in told(desk.do(flow(WEB)), watcher)] == ["added"]
+
+
+def test_who_has_missed_much_is_told_of_it_part_by_part_and_paused_until_the_last() -> None:
+    desk, watcher = watched()
+    desk.switch.pause_monitors(watcher)
+    for port in range(1, RESUMED_AT_ONCE + 11):
+        desk.do(flow(FlowMatch(in_port=port), cookie=port))
+    first = told(desk.switch.resume_monitors(watcher), watcher)
+    assert [each.cookie for each in first] == list(range(1, RESUMED_AT_ONCE + 1))
+    gone = [
+        desk.do(flow(FlowMatch(in_port=port), command=FlowCommand.DELETE_STRICT)) for port in (1, RESUMED_AT_ONCE + 1)
+    ]
+    assert [[each.event for each in told(outcome, watcher)] for outcome in gone] == [["removed"], []]
+    desk.do(flow(FlowMatch(in_port=2), (Output(9),), FlowCommand.MODIFY))
+    last = caught_up(desk, watcher)
+    assert [each.event for each in last] == ["added"] * 9 + ["modified", "resumed"]
 
 
 @pytest.mark.parametrize(

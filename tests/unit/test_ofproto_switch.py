@@ -32,7 +32,7 @@ from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortConfig, PortDescription, PortMod, PortState, PortStatus, PortStatusReason
 from vswitch.ofproto.session import Session
 from vswitch.ofproto.statistics import Identity
-from vswitch.ofproto.switch import MAX_SESSIONS
+from vswitch.ofproto.switch import MAX_SESSIONS, Outcome
 from vswitch.ofproto.tables import TABLES
 
 MAC = 0x020000000000
@@ -85,7 +85,10 @@ def test_description_echo_barrier_and_table_names() -> None:
         (PacketOut(b"", (), FlowMatch(in_port=1), buffer_id=3), "bad_request.buffer_unknown"),
         (PortMod(9, MAC + 9, 1, 1), "port_mod_failed.bad_port"),
         (PortMod(1, MAC + 2, 1, 1), "port_mod_failed.bad_hw_addr"),
-        (c.TlvTableMod(0), "nicira.tlv_table_full"),
+        (c.TlvTableMod(0, tuple(c.TlvMap(1, each, 124, each) for each in range(3))), "nicira.tlv_table_full"),
+        (c.TlvTableMod(0, (c.TlvMap(1, 2, 4, 3), c.TlvMap(1, 2, 4, 4))), "nicira.tlv_dup_entry"),
+        (c.TlvTableMod(0, (c.TlvMap(1, 2, 4, 3), c.TlvMap(1, 3, 4, 3))), "nicira.tlv_already_mapped"),
+        (c.TlvTableMod(3), "nicira.tlv_bad_command"),
         (s.ExperimenterMultipart(5, 6), "bad_request.bad_experimenter"),
         (s.BundleFeaturesRequest(1), "bad_request.multipart_bad_sched"),
         (c.SetPacketInFormat(3), "bad_request.eperm"),
@@ -97,6 +100,19 @@ def test_what_cannot_be_done_is_refused_under_the_xid_of_the_request(message: Me
     desk = Desk()
     assert desk.refused(message) == error
     assert [xid for _, xid in desk.send(message).replies] == [XID]
+
+
+def test_options_of_tunnels_are_mapped_all_of_a_message_or_none() -> None:
+    desk = Desk()
+    assert desk.ask(c.TlvTableRequest()) == c.TlvTableReply(256, 64)
+    one, two, three = c.TlvMap(0xFFFF, 1, 4, 5), c.TlvMap(0xFFFF, 2, 0, 3), c.TlvMap(1, 2, 4, 4)
+    desk.do(c.TlvTableMod(0, (one, two)))
+    assert desk.refused(c.TlvTableMod(0, (three, c.TlvMap(2, 2, 4, 5)))) == "nicira.tlv_already_mapped"
+    assert desk.ask(c.TlvTableRequest()) == c.TlvTableReply(256, 64, (two, one))
+    desk.do(c.TlvTableMod(1, (c.TlvMap(0, 0, 0, 5), c.TlvMap(0, 0, 0, 9))))
+    assert desk.ask(c.TlvTableRequest()) == c.TlvTableReply(256, 64, (two,))
+    desk.do(c.TlvTableMod(2))
+    assert desk.ask(c.TlvTableRequest()) == c.TlvTableReply(256, 64)
 
 
 def test_a_refusal_carries_its_text() -> None:
@@ -219,8 +235,30 @@ def test_controllers_and_bundles_are_described() -> None:
     other = desk.join(6, name="tcp:127.0.0.1:6653")
     other.role, other.controller_id = SECONDARY, 3
     told = desk.ask(s.StatsRequest("controller_status")).entries
-    assert told[1] == s.ControllerStatus(3, SECONDARY, 0, True, "tcp:127.0.0.1:6653")
+    assert told == (s.ControllerStatus(3, SECONDARY, 0, True, "tcp:127.0.0.1:6653"),)  # the desk has no connection
     assert desk.ask(s.BundleFeaturesRequest()).entries == (s.BundleFeatures(3),)
+
+
+def test_controllers_hear_of_each_others_channels_roles_and_ids() -> None:
+    desk = Desk(6)
+    first, second = desk.join(6, name="tcp:192.0.2.1:6653"), desk.join(6, name="tcp:192.0.2.2:6653")
+    tool = desk.join(6, name="punix:/run/br0", service=True)
+
+    def said(outcome: Outcome) -> list[s.ControllerStatus]:
+        return [each.status for each in outcome.events if isinstance(each, s.ControllerStatusChanged)]
+
+    assert said(desk.switch.channel_changed(first, up=True)) == [s.ControllerStatus(0, 1, 1, True, first.name)]
+    assert said(desk.do(c.RoleRequest(PRIMARY, 1), first)) == [s.ControllerStatus(0, PRIMARY, 2, True, first.name)]
+    assert said(desk.do(c.RoleRequest(PRIMARY, 2), second)) == [
+        s.ControllerStatus(0, SECONDARY, 2, True, first.name),
+        s.ControllerStatus(0, PRIMARY, 2, True, second.name),
+    ]
+    assert said(desk.do(c.RoleRequest(PRIMARY, 2), second)) == []
+    assert said(desk.do(c.SetControllerId(7), second)) == [s.ControllerStatus(7, PRIMARY, 5, True, second.name)]
+    assert said(desk.do(c.RoleRequest(SECONDARY, 3), tool)) == []
+    assert said(desk.switch.channel_changed(second, up=False)) == [
+        s.ControllerStatus(7, PRIMARY, 1, False, second.name)
+    ]
 
 
 # ---- ports
@@ -287,6 +325,7 @@ def test_what_a_session_sets_for_itself(message: Message, member: str, value: An
 # ---- who is told
 
 
+STATUS = s.ControllerStatusChanged(s.ControllerStatus(0, 1, 2, True))
 TOLD: list[tuple[dict[str, Any], Message, bool]] = [
     ({}, packet_in(0), True),
     ({}, packet_in(1), True),
@@ -300,6 +339,11 @@ TOLD: list[tuple[dict[str, Any], Message, bool]] = [
     ({}, FlowRemoved(FlowMatch(), 0, 0, 0, FlowRemovedReason.GROUP_DELETE, 0, 0, 0, 0, 0), True),
     ({}, c.TableStatus(3, s.TableDescription(0)), False),
     ({}, c.RequestForward(GroupMod(GroupCommand.ADD, 1)), False),
+    ({"version": 6}, STATUS, False),
+    ({"version": 6, "asynchronous": {"cont_status": (0b100, 0)}}, STATUS, True),
+    ({"version": 6, "asynchronous": {"cont_status": (0b010, 0)}}, STATUS, False),
+    ({"version": 6, "asynchronous": {"cont_status": (0b100, 0)}, "role": SECONDARY}, STATUS, False),
+    ({"version": 5, "asynchronous": {"cont_status": (0b100, 0)}}, STATUS, False),
 ]
 
 
@@ -446,7 +490,7 @@ def test_sessions_have_a_bound_and_leave_nothing_behind() -> None:
     desk = Desk(5)
     for _ in range(MAX_SESSIONS - 1):
         desk.join(5)
-    with pytest.raises(Exception, match="1024 connections"):
+    with pytest.raises(Exception, match=f"{MAX_SESSIONS} connections"):
         desk.join(5)
     desk.do(c.BundleControl(1, c.BundleControlType.OPEN_REQUEST))
     desk.do(s.FlowMonitorRequest(1, 2))

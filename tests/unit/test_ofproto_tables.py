@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.ofproto import Desk, flow, flows_of
+from tests.ofproto import LEARN, TAUGHT_STEPS, Desk, flow, flows_of
 from vswitch.messages.actions import Clone, Controller, FlowAction, Group, Output, WriteActions
+from vswitch.messages.control import BundleAdd, BundleControl, BundleControlType
 from vswitch.messages.flows import (
     ALL_TABLES,
     FlowCommand,
@@ -20,7 +22,10 @@ from vswitch.messages.flows import (
 )
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.stats import FlowStatsRequest
-from vswitch.ofproto.rule import NS_PER_S
+from vswitch.ofproto.rule import NS_PER_S, Rule
+from vswitch.ofproto.switch import Outcome
+from vswitch.ofproto.tables import FlowTable
+from vswitch.text.flow import parse_flow
 
 ADD, MODIFY, MODIFY_STRICT = FlowCommand.ADD, FlowCommand.MODIFY, FlowCommand.MODIFY_STRICT
 DELETE, DELETE_STRICT = FlowCommand.DELETE, FlowCommand.DELETE_STRICT
@@ -268,9 +273,8 @@ def test_check_overlap_finds_flows_with_packets_in_common(match: FlowMatch, prio
 # ---- flows go
 
 
-def removed(events: list[Any]) -> list[tuple[FlowRemovedReason, int]]:
-    assert all(isinstance(each, FlowRemoved) for each in events)
-    return [(each.reason, each.cookie) for each in events]
+def removed(outcome: Outcome) -> list[tuple[FlowRemovedReason, int]]:
+    return [(each.message().reason, each.rule.cookie) for each in outcome.removed]
 
 
 def test_flow_removed_tells_what_the_flow_was() -> None:
@@ -278,8 +282,8 @@ def test_flow_removed_tells_what_the_flow_was() -> None:
     desk.do(flow(WEB, table=2, priority=9, cookie=3, idle_timeout_s=7, hard_timeout_s=8, flags=1))
     desk.rule().credit(5, 500, desk.now_ns)
     desk.wait(1.25)
-    (told,) = desk.do(flow(command=DELETE, table=ALL_TABLES)).events
-    assert told == FlowRemoved(WEB, 9, 2, 3, FlowRemovedReason.DELETE, 1_250_000_000, 7, 8, 5, 500)
+    (told,) = desk.do(flow(command=DELETE, table=ALL_TABLES)).removed
+    assert told.message() == FlowRemoved(WEB, 9, 2, 3, FlowRemovedReason.DELETE, 1_250_000_000, 7, 8, 5, 500)
 
 
 def test_who_did_not_ask_for_it_gets_no_flow_removed() -> None:
@@ -287,15 +291,36 @@ def test_who_did_not_ask_for_it_gets_no_flow_removed() -> None:
     desk.do(flow(WEB))
     outcome = desk.do(flow(command=DELETE))
     assert [change.kind for change in outcome.changes] == ["removed"]
-    assert outcome.events == []
+    assert outcome.removed == []
 
 
-def test_counters_are_made_true_before_they_are_told() -> None:
+def test_what_passed_last_counts_for_a_flow_that_is_gone_or_for_its_heir() -> None:
     desk = Desk()
-    desk.switch.tables.before_removal = lambda rule: rule.credit(1, 64, desk.now_ns)
-    desk.do(flow(WEB, flags=1))
-    (told,) = desk.do(flow(command=DELETE)).events
-    assert (told.packets, told.bytes) == (1, 64)  # type: ignore[attr-defined]
+    desk.do(flow(WEB, cookie=1))
+    first = desk.rule()
+    for cookie in (2, 3):
+        desk.do(flow(WEB, cookie=cookie, flags=1))
+    first.credit(3, 300, desk.now_ns)
+    assert (desk.rule().cookie, desk.rule().packets, desk.rule().bytes) == (3, 3, 300)
+    last = desk.rule()
+    (gone,) = desk.do(flow(command=DELETE)).removed
+    last.credit(1, 64, desk.now_ns)
+    assert (gone.message().packets, gone.message().bytes) == (4, 364)
+
+
+@pytest.mark.parametrize(("flags", "credited"), [(0, 2), (FlowFlags.RESET_COUNTS, 0)])
+def test_a_flow_inherits_what_passes_the_one_that_it_replaced(flags: int, credited: int) -> None:
+    desk = Desk(5)
+    desk.do(flow(WEB))
+    old = desk.rule()
+    for xid, mod in enumerate((flow(WEB, cookie=1), flow(UDP, (Group(9),)))):
+        desk.send(BundleAdd(1, 3, mod, xid), xid=xid)
+    desk.send(BundleControl(1, BundleControlType.COMMIT_REQUEST, 3))
+    old.credit(1, 64, desk.now_ns)
+    assert (desk.rule(), old.packets) == (old, 1)  # it was refused
+    desk.do(flow(WEB, flags=flags))
+    old.credit(1, 64, desk.now_ns)
+    assert desk.rule().packets == credited
 
 
 def test_a_hard_timeout_ends_it_whatever_passes() -> None:
@@ -305,7 +330,7 @@ def test_a_hard_timeout_ends_it_whatever_passes() -> None:
     desk.rule().credit(1, 60, desk.now_ns)
     assert desk.switch.expire(desk.now_ns).changes == []
     desk.wait(0.001)
-    assert removed(desk.switch.expire(desk.now_ns).events) == [(FlowRemovedReason.HARD_TIMEOUT, 0)]
+    assert removed(desk.switch.expire(desk.now_ns)) == [(FlowRemovedReason.HARD_TIMEOUT, 0)]
     assert desk.rules() == []
 
 
@@ -316,9 +341,9 @@ def test_an_idle_timeout_runs_from_the_last_packet() -> None:
     desk.rule().credit(1, 60, desk.now_ns)
     desk.wait(8)
     assert desk.switch.expire(desk.now_ns).changes == []
-    assert desk.switch.tables.next_deadline_ns() == desk.now_ns + 2 * NS_PER_S
+    assert desk.rule().deadline_ns == desk.now_ns + 2 * NS_PER_S
     desk.wait(2)
-    assert removed(desk.switch.expire(desk.now_ns).events) == [(FlowRemovedReason.IDLE_TIMEOUT, 0)]
+    assert removed(desk.switch.expire(desk.now_ns)) == [(FlowRemovedReason.IDLE_TIMEOUT, 0)]
 
 
 def test_of_many_flows_only_those_expire_whose_time_is_over() -> None:
@@ -326,8 +351,8 @@ def test_of_many_flows_only_those_expire_whose_time_is_over() -> None:
     for number in range(50):
         desk.do(flow(FlowMatch(in_port=number), cookie=number, hard_timeout_s=1 + number % 5, flags=1))
     desk.wait(2)
-    gone = desk.switch.expire(desk.now_ns).events
-    assert sorted(each.cookie for each in gone) == [n for n in range(50) if n % 5 < 2]  # type: ignore[attr-defined]
+    gone = desk.switch.expire(desk.now_ns).removed
+    assert sorted(each.rule.cookie for each in gone) == [n for n in range(50) if n % 5 < 2]
     assert len(desk.rules()) == 30
 
 
@@ -392,7 +417,7 @@ def test_eviction_takes_the_least_important_that_would_go_first() -> None:
     for number in range(3):
         outcome = desk.do(flow(FlowMatch(in_port=number), importance=9))
         assert [change.kind for change in outcome.changes] == ["removed", "added"]
-        evicted += removed(outcome.events)
+        evicted += removed(outcome)
     assert evicted == [
         (FlowRemovedReason.EVICTION, 3),
         (FlowRemovedReason.EVICTION, 2),
@@ -409,7 +434,7 @@ def test_eviction_knows_flows_that_have_been_used_since() -> None:
     desk.do(flow(TCP, cookie=2, idle_timeout_s=11, flags=1))
     desk.do(flow(UDP, cookie=3, idle_timeout_s=5, flags=1))  # evicts 1
     next(rule for rule in desk.rules() if rule.cookie == 3).credit(1, 1, desk.now_ns + 8 * NS_PER_S)
-    assert removed(desk.do(flow(ARP, cookie=4, idle_timeout_s=20)).events) == [(FlowRemovedReason.EVICTION, 2)]
+    assert removed(desk.do(flow(ARP, cookie=4, idle_timeout_s=20))) == [(FlowRemovedReason.EVICTION, 2)]
 
 
 def test_flows_without_a_timeout_are_not_evicted() -> None:
@@ -467,3 +492,59 @@ def test_a_learned_flow_is_added_then_kept_alive() -> None:
     changed = flow(WEB, (Output(2),), table=1, idle_timeout_s=10, hard_timeout_s=30)
     assert [each.kind for each in desk.switch.flow_mod(changed, desk.now_ns, learned=True).changes] == ["modified"]
     assert flows_of(desk.switch)[0][3] == (Output(2),)
+
+
+@pytest.mark.parametrize("name", TAUGHT_STEPS)
+def test_what_was_learned_goes_with_the_last_flow_that_taught_it(name: str) -> None:
+    desk = Desk()
+    steps, left = TAUGHT_STEPS[name]
+    desk.write(steps)
+    assert {(rule.table, rule.cookie) for rule in desk.rules()} == left
+
+
+@pytest.mark.parametrize(("how", "reason"), [("group", 3), ("timeout", 1)])
+def test_what_was_learned_goes_however_its_teacher_went(how: str, reason: int) -> None:
+    desk = Desk()
+    desk.do(GroupMod(GroupCommand.ADD, 1))
+    desk.do(parse_flow(f"hard_timeout=5,send_flow_rem,actions=group:1,{LEARN}"))
+    desk.do(parse_flow("table=5,cookie=7,send_flow_rem,actions=drop"))
+    desk.wait(6)
+    outcome = desk.do(GroupMod(GroupCommand.DELETE, 1)) if how == "group" else desk.switch.expire(desk.now_ns)
+    assert [each.reason for each in outcome.removed] == [reason, 2]
+    assert not desk.rules()
+
+
+def test_what_was_learned_is_there_again_when_a_bundle_is_refused() -> None:
+    desk = Desk(5)
+    desk.do(parse_flow(f"actions={LEARN}"))
+    desk.do(parse_flow("table=5,cookie=7,actions=drop"))
+    before = flows_of(desk.switch)
+    for xid, mod in enumerate((parse_flow("table=0", DELETE), flow(WEB, (Group(9),)))):
+        desk.send(BundleAdd(1, 3, mod, xid), xid=xid)
+    desk.send(BundleControl(1, BundleControlType.COMMIT_REQUEST, 3))
+    assert flows_of(desk.switch) == before
+    desk.do(parse_flow("table=0", DELETE))
+    assert not desk.rules()
+
+
+def test_flows_of_a_cookie_are_looked_for_among_all_of_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    looked = []
+
+    def look(table: FlowTable) -> Iterator[Rule]:
+        looked.append(table)
+        return iter(table.classifier)
+
+    monkeypatch.setattr(FlowTable, "__iter__", look)
+    table = desk.switch.tables[1]
+    for number in range(20):
+        mod = flow(FlowMatch(in_port=number), table=1, cookie=number % 2)
+        assert table.may_learn(mod, 5) == (number < 10)
+        if table.may_learn(mod, 5):
+            desk.do(mod)
+    assert looked == [table]
+    desk.do(flow(FlowMatch(in_port=0), (), MODIFY_STRICT, table=1, new_cookie=9))
+    assert [len(table.of_cookie(cookie)) for cookie in (0, 1, 9)] == [4, 5, 1]
+    desk.do(flow(command=DELETE, table=1))
+    assert [len(table.of_cookie(cookie)) for cookie in (0, 1, 9)] == [0, 0, 0]
+    assert looked == [table]

@@ -15,6 +15,7 @@ from vswitch.messages.flows import Bucket, FlowCommand, GroupType, PacketInReaso
 from vswitch.messages.match import FlowMatch, SubField
 from vswitch.messages.ports import PortConfig
 from vswitch.model import actions as dp
+from vswitch.ofproto.action_set import in_order, written
 from vswitch.ofproto.translate import translate
 from vswitch.ofproto.translation import ANY_PORT_CHANGE, Config, FinTimedOut, Learned, Translation
 from vswitch.packet import build
@@ -218,6 +219,25 @@ def test_more_actions_than_the_datapath_has_are_an_error() -> None:
     answer = once(*(a.Output(2 + index % 3) for index in range(65)))
     assert answer.actions == ()
     assert "65 actions exceed the bound of 64" in answer.error
+
+
+def test_rules_that_differ_in_what_was_asked_for_ask_for_nothing_more() -> None:
+    view = PlainView()
+    view.add(0, FlowMatch(eth_type=0x86DD), a.Output(1), priority=9)
+    view.add(0, FlowMatch(vlan_vid=0x1005, eth_type=0x0806, arp_op=1), a.Output(1), priority=8)
+    view.add(0, FlowMatch(vlan_vid=0x1006, eth_type=0x0806, arp_op=1), a.Output(1), priority=7)
+    view.add(0, FlowMatch(), a.Output(2), priority=0)
+    assert run(view).mask == mask("eth_type")
+    view.add(0, FlowMatch(vlan_vid=0x1005, eth_type=0x0800, arp_op=1), a.Output(1), priority=6)
+    assert run(view).mask == mask("eth_type", "vlan_vid")
+
+
+def test_rules_that_differ_in_what_an_action_has_set_ask_for_nothing() -> None:
+    view = PlainView()
+    view.add(0, FlowMatch(), set_field("reg3", 5), a.GotoTable(1))
+    view.add(1, FlowMatch(reg3=6, ipv4_dst="10.0.0.0/8", eth_src=HOST1), a.Output(1))
+    view.add(1, FlowMatch(reg4=7, tun_id=5), a.Output(1))
+    assert run(view).mask == mask()
 
 
 def test_metadata_of_the_table_before_needs_no_bit() -> None:
@@ -508,6 +528,15 @@ def test_learn_tells_whether_there_is_room() -> None:
         answer = run(view)
         assert answer.actions == datapath(wanted)
         assert ("table", 5) in answer.depends
+
+
+def test_an_action_set_keeps_the_last_of_each_kind_and_all_that_set_fields() -> None:
+    fields = a.ModVlanVid(5), a.ModVlanVid(6)
+    first = written((), (a.PushVlan(), a.PushVlan(0x88A8), fields[0], a.SetQueue(1), a.Output(1)))
+    assert first == (a.PushVlan(0x88A8), fields[0], a.SetQueue(1), a.Output(1))
+    again = written(written(first, (a.PushVlan(), a.SetQueue(2))), (a.PushVlan(), a.SetQueue(2), fields[1]))
+    assert again == (fields[0], a.Output(1), a.PushVlan(), a.SetQueue(2), fields[1])
+    assert in_order(again) == (a.PushVlan(), *fields, a.SetQueue(2), a.Output(1))
 
 
 def test_fin_timeout_looks_at_two_flags() -> None:

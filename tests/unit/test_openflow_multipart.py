@@ -14,6 +14,8 @@ from vswitch.messages.flows import GroupType, TableMod
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.stats import (
     AggregateStats,
+    ControllerStatus,
+    ControllerStatusChanged,
     ExperimenterMultipart,
     FlowMonitorCancel,
     FlowMonitorPause,
@@ -36,6 +38,7 @@ from vswitch.messages.stats import (
 from vswitch.openflow import codec, monitors, multipart, queues, table_config
 from vswitch.openflow.errors import NUMBERS
 from vswitch.openflow.wire import HEADER_BYTES, MAX_MESSAGE_BYTES
+from vswitch.text.openflow_print import format_message
 
 MORE = 1
 
@@ -289,6 +292,20 @@ def test_1_5_asks_for_flows_with_and_without_actions() -> None:
 def test_an_unknown_answer_of_an_experimenter_is_a_message() -> None:
     body = bytes.fromhex("ffff0001 00000000 00123456 00000007 aabb")
     assert multipart.decode(body, 4, True) == ExperimenterMultipart(0x123456, 7, b"\xaa\xbb", reply=True, more=True)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_controller_status_has_one_status(count: int) -> None:
+    one = codec.encode(ControllerStatusChanged(ControllerStatus(1, 1, 2, True)), 6, 5)
+    body = one[8:] * count
+    with pytest.raises(OpenFlowError, match="one status"):
+        codec.decode(one[:2] + (8 + len(body)).to_bytes(2, "big") + one[4:8] + body)
+
+
+def test_controller_status_is_printed() -> None:
+    message = ControllerStatusChanged(ControllerStatus(1, 2, 2, True, "tcp:192.0.2.1:6653"))
+    said = "OFPT_CONTROLLER_STATUS (OF1.5) (xid=0x5): id=1 role=primary reason=role status=up uri=tcp:192.0.2.1:6653"
+    assert format_message(message, 6, xid=5).strip() == said
 
 
 def test_table_status_has_one_description() -> None:

@@ -235,6 +235,25 @@ def test_what_becomes_of_a_packet_that_came_up_is_in_the_outcome(dp: Datapath, r
     assert outcome.drops == {"explicit" if reason == "released" else reason: 1}
 
 
+def test_one_port_is_bounded_by_itself_and_no_higher_than_all(dp: Datapath) -> None:
+    dp.start_upcalls()
+    ports = dp.backend.ports
+    for bound, limit, come_up in (
+        ((10**9, 10**9), None, [1, 3]),
+        ((0, 0), 2, [2, 2]),
+        ((2 * 10**9, 2 * 10**9), 2, [1, 2]),
+    ):
+        if limit is not None:
+            dp.limit_new_flows(1, burst=limit)
+        ports.bound_misses(1, *bound)
+        before = [dp.ports.stats(port).upcalls for port in (1, 2)]
+        dp.advance(60)
+        for port in (1, 2):
+            for number in range(3):
+                dp.receive(udp(number), port)
+        assert [dp.ports.stats(port).upcalls - was for port, was in zip((1, 2), before, strict=True)] == come_up
+
+
 def test_time_is_what_the_test_says(dp: Datapath) -> None:
     dp.flows.add(Match(in_port=1), Output(2), idle_timeout_s=10)
     dp.flows.add(Match(in_port=2), Output(1), hard_timeout_s=15)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vswitch.base.errors import ConfigError, NotFoundError
+from vswitch.base.limits import MAX_METER_BURST, MAX_METER_BURST_S, MAX_METER_RATE
 from vswitch.datapath.backend import Control
 from vswitch.datapath.ebpf.layout import METER
 
@@ -12,9 +13,6 @@ __all__ = ["MeterInfo", "Meters"]
 
 _SCALE = 10
 """The kernel counts in 2^-10 ns, so that the time of a byte at 100 Gbit/s is not rounded away."""
-
-_LONGEST_WINDOW = (1 << 62) - 1
-"""52 days: the kernel tells past from future by the sign of a difference of 64 bits."""
 
 _LONGEST_PACKET = 65535 + 40 + 14 + 8
 """Bytes that a packet has at most: a GSO packet, with headers of IPv6 and Ethernet, and two VLAN tags."""
@@ -63,14 +61,14 @@ class Meters:
         ConfigError: rate, unit or burst cannot be. A meter that was there begins to count from 0."""
         self._control.need_control("setting a meter")
         self._check(number)
-        if not isinstance(rate, int) or not 1 <= rate <= 10**9:
-            raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{10**9}")
+        if not isinstance(rate, int) or not 1 <= rate <= MAX_METER_RATE:
+            raise ConfigError(f"meter {number}: rate {rate!r} is outside 1..{MAX_METER_RATE}")
         if unit not in ("kbps", "pktps"):
             raise ConfigError(f"meter {number}: unit {unit!r} is neither kbps nor pktps")
         least = 1 if unit == "pktps" else _LONGEST_PACKET * 8 / 1000
         burst = max(rate / 10, least) if burst is None else burst
         second = 10**9 << _SCALE
-        most = min(_LONGEST_WINDOW * rate // second, 10**9)
+        most = min(MAX_METER_BURST_S * rate, MAX_METER_BURST)
         if not isinstance(burst, int | float) or not 0 < burst <= most:
             raise ConfigError(f"meter {number}: burst {burst!r} is outside 0..{most} (of rate {rate} {unit})")
         counts_bytes = unit == "kbps"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -22,18 +23,26 @@ from typing import TYPE_CHECKING, Any
 
 from vswitch.api.datapath import Datapath
 from vswitch.base.errors import ConfigError
+from vswitch.base.version import VERSION
 from vswitch.bridge.channels import Channel
 from vswitch.bridge.collection import Collector, seldom
+from vswitch.bridge.commands import BridgeCommands
+from vswitch.bridge.control import ControlServer
 from vswitch.bridge.controllers import Controllers
 from vswitch.bridge.engine import Engine
 from vswitch.bridge.handler import PacketForControllers
 from vswitch.bridge.local import LocalController
 from vswitch.bridge.options import BridgeOptions
+from vswitch.bridge.packet_trace import PacketTrace, key_of_packet
+from vswitch.bridge.shedding import Shedding
+from vswitch.bridge.vlans import port_vlan
+from vswitch.control.commands import Commands
 from vswitch.datapath.ebpf.state import Options
 from vswitch.fields import SLOTS
 from vswitch.messages.actions import FlowAction, Output
 from vswitch.messages.base import Message
 from vswitch.messages.control import Error
+from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import (
     ALL_GROUPS,
     FlowCommand,
@@ -45,11 +54,21 @@ from vswitch.messages.flows import (
     PacketIn,
     PacketInReason,
 )
-from vswitch.messages.stats import FlowStats, GroupDescription, GroupStats, MeterConfig, MeterStats
+from vswitch.messages.match import FlowMatch
+from vswitch.messages.stats import (
+    FlowStats,
+    FlowStatsRequest,
+    GroupDescription,
+    GroupStats,
+    MeterConfig,
+    MeterStats,
+    StatsRequest,
+)
 from vswitch.model.sent import Sent
-from vswitch.ofproto.meters import ALL_METERS
+from vswitch.ofproto.meters import ALL_METERS, MAX_METERS
 from vswitch.ofproto.session import Session
 from vswitch.openflow.connection import MAX_ERROR_DATA, Received
+from vswitch.text.flow_match import parse_flow_match
 
 if TYPE_CHECKING:
     from vswitch.datapath.simulated.backend import SimulatedBackend
@@ -60,6 +79,12 @@ logger = logging.getLogger("vswitch")
 
 TICK_S = 0.1
 """How often time is looked at."""
+
+LOOK_S = 0.02
+"""How often it is looked at what comes up by a new flood."""
+
+BATCHES = 4
+"""Of packets that have come up, in one turn of the event loop: what was sent down has often brought up the next."""
 
 NORMAL = 0xFFFFFFFA
 IN_PORT = SLOTS["in_port"]
@@ -80,18 +105,21 @@ class Bridge:
         self._engine = Engine(datapath, self.options)
         self._controllers = Controllers(self.options, self._new_session, self._handle, self._came, self._gone)
         self._local = LocalController(self._engine)
+        self._shedding = Shedding(datapath.backend.ports)
         if self.options.new_flow_rate_per_s:
             datapath.limit_new_flows(self.options.new_flow_rate_per_s)
         self._engine.on_event = self._tell_all
         self._engine.on_addressed = self._tell_one
         self._engine.on_packet = self._tell_packet
+        self._control: ControlServer | None = None
+        self._commands = BridgeCommands(self, Commands(f"vswitch {VERSION}"), self._engine.now_ns() / 1e9)
         self._channels: dict[Session, Channel] = {}
         self._keep = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._turning = False
-        self._last_s = 0.0
+        self._last_s = self._look_s = 0.0
         if self.options.fail_mode == "standalone" and not self.options.controllers:
             mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
             self._engine.flow_mod(mod)
@@ -114,7 +142,7 @@ class Bridge:
         (`restore_s`). Errors are those of `Datapath.create`; if there is one, a datapath that was there stays."""
         chosen = _options(options, settings)
         left = _exists(name)
-        sizes = None if left else Options(max_flows=chosen.max_megaflows + chosen.max_megaflows // 4)
+        sizes = None if left else Options(**_sizes(chosen))
         with Datapath.create(name, local=local, exist_ok=True, options=sizes) as datapath:
             datapath.keep(keep or left)
             for device, number in map(_pair, ports):
@@ -142,8 +170,7 @@ class Bridge:
         """A bridge on a simulated datapath. `ports`: names of its ports, with numbers or without, or how many."""
         chosen = _options(options, settings)
         count = ports if isinstance(ports, int) else 0
-        sizes = {"max_flows": chosen.max_megaflows + chosen.max_megaflows // 4}
-        with Datapath.simulate(count, name=name, **sizes) as datapath:
+        with Datapath.simulate(count, name=name, **_sizes(chosen)) as datapath:
             for device, number in () if isinstance(ports, int) else (_pair(each) for each in ports):
                 datapath.ports.add(device, number)
             bridge = cls(datapath, chosen)
@@ -169,18 +196,21 @@ class Bridge:
         return self._controllers.ports()
 
     def stats(self) -> dict[str, int]:
-        """What has happened so far: megaflows now, upcalls that were answered, megaflows that were looked at again,
-        that were withdrawn and evicted."""
+        """What has happened so far: megaflows now, upcalls that were answered, or not for the slow path's meter,
+        megaflows that were looked at again, that were withdrawn and evicted; packets of ports that flood a controller,
+        which the kernel has dropped."""
         engine = self._engine
         return {
             "megaflows": len(engine.megaflows),
             "misses": engine.handler.misses,
+            "policed": engine.handler.policed,
             "not_installed": engine.handler.not_installed,
             "looked_at": engine.revalidator.looked_at,
             "withdrawn": engine.revalidator.withdrawn,
             "evicted": engine.megaflows.evicted,
-            "packet_outs": engine.packet_outs,
-            "refused_packets": engine.refused_packets,
+            "packet_outs": engine.packet_outs.sent,
+            "refused_packets": engine.packet_outs.refused,
+            "shed": self._shedding.shed,
             "adopted": engine.adopted,
         }
 
@@ -188,11 +218,35 @@ class Bridge:
         """Who is connected, and whom the bridge tries to reach."""
         return self._controllers.describe()
 
+    def trace(
+        self,
+        flow: str | FlowMatch = "",
+        frame: bytes | None = None,
+        *,
+        actions: FlowAction | Sequence[FlowAction] | str | None = None,
+    ) -> PacketTrace:
+        """What would become of a packet; nothing is changed or counted. `flow`: its fields, as ovs-ofctl writes them
+        ("in_port=1,tcp,tcp_dst=80"); those that are not named are zero. `frame`: its bytes; then `flow` says but what
+        is not in them (in_port, tunnel, mark). `actions`: as if a packet-out had it with these. TextError, ConfigError:
+        it is no packet; OpenFlowError: the actions are refused."""
+        match = parse_flow_match(flow, ports=self._local.port_numbers()) if isinstance(flow, str) else flow
+        listed = None if actions is None else self._local.read_actions(actions)
+        return self._engine.trace(key_of_packet(match, frame), frame, listed)
+
+    def set_vlan(
+        self, port: str, *, tag: int | None = None, trunks: Iterable[int] = (), vlan_mode: str | None = None
+    ) -> None:
+        """How NORMAL treats VLANs at the port of this name from now on, in the words of Open vSwitch: `tag` alone is an
+        access port, `trunks` alone a trunk of these, neither a trunk of all; `vlan_mode`: "access", "trunk",
+        "native-tagged", "native-untagged". ConfigError: they do not go together."""
+        self._engine.set_vlan(port, port_vlan(tag, trunks, vlan_mode))
+
     # ---- the program as the controller
 
     def send(self, *messages: Message) -> list[Message]:
         """Do what these messages say, in order; the answers to all of them. OpenFlowError: one is refused; those before
-        it are done. When it returns, no packet sees what was before."""
+        it are done. When it returns, no packet sees what was before; called from a function that is told of packets,
+        when all that came up together have been told."""
         return self._local.send(*messages)
 
     def add_flow(self, flow: str | FlowMod) -> None:
@@ -248,7 +302,8 @@ class Bridge:
         return self._local.dump_meters()
 
     def on_packet_in(self, callback: Callable[[PacketIn], object]) -> Callable[[PacketIn], object]:
-        """Call `callback` with each packet-in (decorator); it may change flows and send packets."""
+        """Call `callback` with each packet-in (decorator); it may change flows and send packets, which is done together
+        for the packets that came up together."""
         self._local.packet_callbacks.append(callback)
         self._local.session.version = 1  # who is told of packets that no flow takes
         self._engine.configure()
@@ -313,7 +368,7 @@ class Bridge:
         self._stop = asyncio.Event()
         engine = self._engine
         simulated = self.datapath.backend.simulated
-        await self._controllers.start()
+        await self._start_sockets()
         descriptors: dict[int, Callable[[], None]] = {}
         if not simulated:
             descriptors = {engine.upcalls.fileno(): self._turn, engine.ports_fileno(): engine.follow_ports}
@@ -333,8 +388,24 @@ class Bridge:
             ticking.cancel()
             for descriptor in descriptors:
                 loop.remove_reader(descriptor)
-            await self._controllers.stop()
+            await self._stop_sockets()
             self._loop = self._stop = None
+
+    async def _start_sockets(self) -> None:
+        await self._controllers.start()
+        if self.options.control:
+            self._control = ControlServer(self.options.control, self._commands.commands)
+            try:
+                await self._control.start()
+            except BaseException:
+                await self._stop_sockets()
+                raise
+
+    async def _stop_sockets(self) -> None:
+        await self._controllers.stop()
+        if self._control is not None:
+            await self._control.stop()
+            self._control = None
 
     def _turn(self) -> None:
         """Packets have come up, or gates wait to be opened."""
@@ -342,7 +413,13 @@ class Bridge:
         engine = self._engine
         if self._closed:
             return
-        more = engine.take_upcalls()
+        if self._shedding.undecided and self._loop is not None and self._loop.time() >= self._look_s:
+            self._look_s = self._loop.time() + LOOK_S
+            self._shed()
+        for _ in range(BATCHES):
+            more = engine.take_upcalls()
+            if not engine.upcalls.has_records:
+                break
         if more or engine.megaflows.index.behind:
             self._turn_again(self._turn if more else self._rest)
 
@@ -374,8 +451,14 @@ class Bridge:
             self._last_s = now_s
             self.process()
         self._engine.tick()
+        self._shed()
         self._controllers.tick(self._engine.now_ns())
+        self._commands.tick(self._engine.now_ns() / 1e9)
+        self._shedding.begin(self._controllers.told())
         self._mind_fail_mode()
+
+    def _shed(self) -> None:
+        self._shedding.tick([] if self._local.packet_callbacks else self._controllers.told())
 
     def _mind_fail_mode(self) -> None:
         if self.options.fail_mode == "standalone" and self.options.controllers:
@@ -389,29 +472,57 @@ class Bridge:
     def _came(self, channel: Channel) -> None:
         session = channel.session
         session.service = not channel.is_controller
+        session.name = channel.stream.address
         if session.service:
             session.miss_send_length = 0
-        self._engine.switch.connect(session)
+        try:
+            self._engine.switch.connect(session)
+        except OpenFlowError as error:
+            logger.warning("%s: %s: refused: %s", self.name, channel.peer, error)
+            channel.refuse(error)
+            return
         self._channels[session] = channel
         channel.on_slice = self._engine.settle
+        channel.stream.on_full = functools.partial(self._pause_monitors, channel)
+        self._tell_status(session, up=True)
         self._engine.configure()
         self._mind_fail_mode()
+
+    def _tell_status(self, session: Session, *, up: bool) -> None:
+        for message in self._engine.switch.channel_changed(session, up=up).events:
+            self._tell_all(message)
 
     def _gone(self, channel: Channel) -> None:
         if self._channels.pop(channel.session, None) is not None:
             self._engine.switch.disconnect(channel.session)
+            self._tell_status(channel.session, up=False)
             self._engine.configure()
 
     def _handle(self, channel: Channel, received: Received) -> None:
         # hot: once per message
         engine, message = self._engine, received.message
-        for reply, xid in engine.handle(message, received.xid, channel.session):
+        if isinstance(message, StatsRequest | FlowStatsRequest) and channel.stream.is_lost:
+            return
+        for reply, xid in engine.handle(message, received.xid, channel.session, channel.send_parts):
             if type(reply) is Error and not reply.data:
                 channel.send(Error(reply.error, received.data[:MAX_ERROR_DATA]), xid)
             else:
                 channel.send(reply, xid)
         if engine.restoration:
             engine.restoration.note(message, channel.session, engine.now_ns())
+
+    def _pause_monitors(self, channel: Channel) -> None:
+        """A peer does not keep up: what its flow monitors miss from now on it is told once it has."""
+        paused = self._engine.switch.pause_monitors(channel.session).addressed
+        for _, message, _ in paused:
+            channel.send(message)
+        if paused:
+            channel.send_parts(self._catch_up(channel.session))
+
+    def _catch_up(self, session: Session) -> Iterator[tuple[Message, int | None]]:
+        while session.monitors_paused:
+            for _, message, _ in self._engine.switch.resume_monitors(session).addressed:
+                yield message, None
 
     def _tell_all(self, message: Message) -> None:
         for channel in self._controllers:
@@ -458,6 +569,11 @@ class Bridge:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sizes(options: BridgeOptions) -> dict[str, int]:
+    """Of the datapath that such a bridge needs: while megaflows are exchanged there are more of them."""
+    return {"max_flows": options.max_megaflows + options.max_megaflows // 4, "max_meters": MAX_METERS}
 
 
 def _options(options: BridgeOptions | None, settings: dict[str, Any]) -> BridgeOptions:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic_ns
+from typing import Any
 
 from vswitch.bridge.channels import Channel, Handling
+from vswitch.bridge.floods import Floods
 from vswitch.bridge.options import BridgeOptions
-from vswitch.bridge.streams import Dialer, Listener, Stream
-from vswitch.bridge.targets import parse_target
 from vswitch.ofproto.session import Session
 from vswitch.openflow.connection import Connected, Connection, Failed
+from vswitch.transport.streams import Dialer, Listener, Stream
+from vswitch.transport.targets import parse_target
 
 __all__ = ["Controllers"]
 
@@ -95,7 +97,8 @@ class Controllers:
             found.append(
                 {
                     "peer": channel.peer, "version": channel.connection.version, "received": counters.received,
-                    "sent": counters.sent, "dropped_packet_ins": counters.dropped + channel.pacer.dropped,
+                    "sent": counters.sent, "dropped_packet_ins": channel.dropped,
+                    "floods": {port: round(channel.floods.share(port), 3) for port in channel.floods},
                 }
             )  # fmt: skip
         return found
@@ -138,6 +141,12 @@ class Controllers:
         self._listeners.clear()
         for stream in list(self._snoopers):
             stream.close("the switch ends")
+
+    def reconnect(self) -> None:
+        """Let all connections to controllers end; those that the bridge makes are made again."""
+        for channel in list(self._channels):
+            if channel.is_controller:
+                channel.stream.close("to reconnect")
 
     # ---- who comes
 
@@ -183,6 +192,10 @@ class Controllers:
                 stream.write(message)
 
     # ---- time
+
+    def told(self) -> list[tuple[Floods[Any], Mapping[int, int]]]:
+        """Of each controller the ports that flood it, and the packet-ins of other ports since the last tick."""
+        return [(channel.floods, channel.told) for channel in self._channels if channel.is_controller]
 
     def tick(self, now_ns: int) -> None:
         """See to the time that has gone by."""

@@ -84,12 +84,12 @@ class Effects:
         return changed
 
     def _learn(self, effect: Learned, now_ns: int) -> None:
-        mod = effect.flow_mod
-        if effect.limit:
-            classifier = self._switch.tables[mod.table or 0].classifier
-            known = classifier.find(mod.match, mod.priority) is not None
-            if not known and sum(rule.cookie == mod.cookie for rule in classifier) >= effect.limit:
-                return
+        mod, tables = effect.flow_mod, self._switch.tables
+        table = mod.table or 0
+        if effect.limit and not tables[table].may_learn(mod, effect.limit):
+            return
+        if effect.delete_learned and effect.rule is not None and not tables.teaches(table, mod.cookie):
+            return  # its packet came before the flow went that taught this, and with it what was learned
         try:
             outcome = self._switch.flow_mod(mod, now_ns, learned=True)
         except OpenFlowError:

@@ -11,41 +11,45 @@ controllers are to be sent of packets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from vswitch.api.datapath import Datapath
 from vswitch.base.errors import NotFoundError, VswitchError
-from vswitch.base.limits import MAX_PORT
 from vswitch.bridge.effects import Effects
 from vswitch.bridge.handler import Handler, PacketForControllers
 from vswitch.bridge.megaflows import Megaflows, Standing
-from vswitch.bridge.meters import ControllerMeters, DatapathMeters
+from vswitch.bridge.meters import DatapathMeters, PolicedHere
 from vswitch.bridge.options import BridgeOptions
+from vswitch.bridge.packet_outs import PacketOuts, may_wait
+from vswitch.bridge.packet_trace import PacketTrace, trace_packet
 from vswitch.bridge.packets import Paused, packet_in
-from vswitch.bridge.ports import datapath_number, describe, mac_of, openflow_number, stats_of
+from vswitch.bridge.ports import datapath_id_of, datapath_number, describe, openflow_number, stats_of
 from vswitch.bridge.restoration import Restoration
 from vswitch.bridge.revalidation import Revalidator
 from vswitch.bridge.sends import Sends
 from vswitch.bridge.view import BridgeView
 from vswitch.datapath.ebpf.netdev import Netdev
 from vswitch.fields import SLOTS
+from vswitch.messages.actions import FlowAction
 from vswitch.messages.base import Message
 from vswitch.messages.control import BarrierRequest
 from vswitch.messages.flows import FlowMod, PacketIn, PacketOut, Resume
+from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortConfig, PortDescription, PortMod
 from vswitch.messages.stats import FlowStatsRequest, PortStats, StatsRequest
 from vswitch.model.actions import Recirculate, walk
 from vswitch.model.port import PortChange, PortEvent
+from vswitch.ofproto.admission import Admission
+from vswitch.ofproto.meters import MAX_METERS
 from vswitch.ofproto.normal import MacTable
 from vswitch.ofproto.paths import Paths
+from vswitch.ofproto.run import ALL_BITS
 from vswitch.ofproto.session import Session
 from vswitch.ofproto.statistics import Identity
-from vswitch.ofproto.switch import Outcome, Switch
+from vswitch.ofproto.switch import Outcome, Removal, Switch
 from vswitch.ofproto.tables import Change
-from vswitch.ofproto.translate import translate
-from vswitch.ofproto.translation import ANY_PORT_CHANGE, Dependency, Translation
-from vswitch.packet.parse import parse
+from vswitch.ofproto.translation import ANY_PORT_CHANGE, Dependency, PortVlan, Translation
 
 __all__ = ["Engine"]
 
@@ -61,13 +65,17 @@ ticks, of which there are ten a second."""
 EXPIRE_NS = 500_000_000
 """Idle megaflows go so often: who is idle is found by a look at all of them."""
 
-MIN_FRAME, MAX_FRAME = 14, 65549
-"""Bytes of a frame that can be sent."""
+MOST_GATHERED = 64
+"""Packet-outs that wait to be sent together."""
 
-IN_PORT, RECIRC_ID = SLOTS["in_port"], SLOTS["recirc_id"]
+RECIRC_ID = SLOTS["recirc_id"]
 
 ENTER_AT_ONCE = 2000
 """Megaflows that are entered into the index in one go, while nothing else waits."""
+
+
+_GATHERING = (FlowMod, PacketOut)
+"""Messages that what was gathered need not be sent before."""
 
 
 class Engine:
@@ -81,7 +89,10 @@ class Engine:
         self.on_event: Callable[[Message], None] = lambda _message: None
         self.on_packet: Callable[[PacketIn, PacketForControllers], None] = lambda _packet, _what: None
         self.on_addressed: Callable[[Session, Message, int], None] = lambda _session, _message, _xid: None
-        self.switch = Switch(Identity(datapath_id=self._datapath_id()), max_flows=options.max_flows)
+        room = backend.options.max_meters
+        self.switch = Switch(
+            Identity(datapath_id=self._datapath_id()), max_flows=options.max_flows, max_meters=min(room, MAX_METERS)
+        )
         self.view = BridgeView(self.switch, MacTable(options.max_macs, options.mac_age_s * 10**9))
         self.sends = Sends()
         self.paused = Paused()
@@ -89,21 +100,27 @@ class Engine:
             datapath.flows, backend.flows, self.sends, self.now_ns, self._used, options.max_megaflows
         )
         self.paths = Paths(self.view)
+        self._vlans = dict(options.vlans)
         self.revalidator = Revalidator(self.megaflows, self._translate_again, self.paths.clear)
         self.effects = Effects(self.switch, self.view.macs, self.revalidator, self._carry_out)
-        self.meters = DatapathMeters(datapath.meters, self.switch.meters, backend.options.max_meters)
+        self.meters = DatapathMeters(datapath.meters, self.switch.meters, room)
+        self.policed = PolicedHere(self.switch.meters)
         self.handler = Handler(
             self.view, self.megaflows, self.sends, self.effects, self.now_ns, self.meters.number,
             options.idle_timeout_s, self.paths,
         )  # fmt: skip
+        self.packet_outs = PacketOuts(
+            backend, self.view, self.paths, self.paused, self.sends, self.handler, self.effects, self.now_ns
+        )
         self._store = backend.flows
         self._port_events = backend.ports
         self._next_push_ns = self._next_expiry_ns = 0
+        self._removed: list[Removal] = []
         self._pushing = 0  # so many are credited in this tick, of those that have counted
-        self.controller_meters = ControllerMeters(self.switch.meters)
-        self.packet_outs = self.refused_packets = self.metered_packets = 0
+        self._gathered: list[PacketOut | Resume] = []
+        self._telling = False  # packet-ins of a batch are handed over
+        self.metered_packets = 0
         self.switch.ports.statistics = self._port_statistics
-        self.switch.tables.before_removal = self.megaflows.push_rule
         self.upcalls = datapath.start_upcalls()
         self.upcalls.on_installed = self.megaflows.installed
         self.upcalls.make_way = self.megaflows.make_way
@@ -119,22 +136,32 @@ class Engine:
             self.end_restoring()
 
     def _datapath_id(self) -> int:
-        """What was given; else from the address of the local port, or of that with the lowest number."""
+        """What was given; else what follows from ports and name."""
         if self.options.datapath_id is not None:
             return self.options.datapath_id
-        return next((mac_of(port) for port in self.datapath.ports), 0x020000000000 | hash(self.datapath.name) & 0xFFFF)
+        return datapath_id_of(self.datapath.name, self.datapath.ports)
 
     # ---- messages
 
-    def handle(self, message: Message, xid: int, session: Session) -> list[tuple[Message, int]]:
-        """Do what a message says; the answers to it, a refusal among them, each with its xid."""
+    def handle(
+        self,
+        message: Message,
+        xid: int,
+        session: Session,
+        take_parts: Callable[[Iterator[tuple[Message, int | None]]], None] | None = None,
+    ) -> list[tuple[Message, int]]:
+        """Do what a message says; the answers to it, a refusal among them, each with its xid. `take_parts` is given
+        what may be long, behind these answers: its parts are made as they are taken."""
         now_ns = self.now_ns()
         if isinstance(message, StatsRequest | FlowStatsRequest):
-            self._count(now_ns)
-        elif isinstance(message, BarrierRequest):
             self.settle()
-        outcome = self.switch.handle(message, xid, session, now_ns)
+            self.count(now_ns)
+        elif isinstance(message, BarrierRequest) or (self._gathered and type(message) not in _GATHERING):
+            self.settle()
+        outcome = self.switch.handle(message, xid, session, now_ns, in_parts=take_parts is not None)
         self._carry_out(outcome)
+        if take_parts is not None and outcome.parts is not None:
+            take_parts((part, xid) for part in outcome.parts)
         return outcome.replies
 
     def flow_mod(self, mod: FlowMod, *, version: int = 4) -> None:
@@ -146,10 +173,12 @@ class Engine:
         # hot: once per flow-mod
         if outcome.changes:
             self._note(outcome.changes)
+            self._removed += outcome.removed
         if outcome.groups:
             self._groups_changed({change.group.id for change in outcome.groups})
         if outcome.meters:
-            self.revalidator.note_parts([("meter", number) for number in self.meters.sync()])
+            self.revalidator.note_parts([("meter", number) for number in self.meters.sync(outcome.meters)])
+            self.handler.passes = self.policed.passes_slow_path if self.policed.polices_slow_path else None
         for port in outcome.ports:
             self._port_changed(port)
         if outcome.configuration:
@@ -158,10 +187,8 @@ class Engine:
             self.on_event(message)
         for session, message, xid in outcome.addressed:
             self.on_addressed(session, message, xid)
-        if outcome.packets:
-            self.settle()
-            for packet in outcome.packets:
-                self._send_out(packet)
+        for packet in outcome.packets:
+            self._send_out(packet)
 
     def _groups_changed(self, numbers: set[int]) -> None:
         """Megaflows depend on the groups that they were in, and on those that one of these was watched by."""
@@ -186,6 +213,7 @@ class Engine:
         config = replace(
             before,
             fragments=self.switch.fragments,
+            vlans={port.number: self._vlans[port.name] for port in self.switch.ports if port.name in self._vlans},
             standalone=before.standalone if standalone is None else standalone,
             miss="controller" if self.switch.sends_misses else "drop",
             misses=misses,
@@ -194,6 +222,19 @@ class Engine:
             self.view.config = config
             self.revalidator.note_all()
 
+    def set_vlan(self, name: str, vlan: PortVlan | None) -> None:
+        """How the port of this name treats VLANs from now on; None: as a trunk of all. What was learned there, in other
+        VLANs, is forgotten."""
+        if vlan is None:
+            self._vlans.pop(name, None)
+        else:
+            self._vlans[name] = vlan
+        for port in self.switch.ports:
+            if port.name == name:
+                self.macs_changed(self.view.macs.flush(port.number))
+        self.configure()
+        self.settle()
+
     # ---- packets
 
     def take_upcalls(self) -> bool:
@@ -201,20 +242,34 @@ class Engine:
         # hot: once per batch
         self.settle()
         upcalls = self.upcalls
-        upcalls.handle(self.handler.answer)
+        handler = self.handler
+        upcalls.handle(handler.answer if handler.passes is None else handler.answer_if_it_passes)
         self.megaflows.end_batch()
         if self.handler.told:
             self.tell_controllers()
-        if self.revalidator:
-            self.settle()
+        self.settle()
         if len(self.megaflows) >= self.megaflows.limit:
             self.megaflows.evict()
         return upcalls.busy
 
     def settle(self) -> None:
-        """Let no packet see what has changed, from now on."""
+        """Let no packet see what has changed, from now on. Flows that went have counted all by then; that is told, and
+        packet-outs that were gathered go."""
         if self.revalidator:
             self.revalidator.settle()
+        if self._removed and not self.revalidator:  # else what megaflows had counted has changed flows once more
+            removed, self._removed = self._removed, []
+            for each in removed:
+                self.on_event(each.message())
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self.packet_outs.send(gathered)
+
+    def call_ends(self) -> None:
+        """The program has asked for something. It is settled at once, or, if the program was just told of a packet,
+        when it has been told of all of the batch."""
+        if not self._telling:
+            self.settle()
 
     def rest(self) -> bool:
         """Nothing waits: do what was put off. Whether there is more of it."""
@@ -225,52 +280,36 @@ class Engine:
     def tell_controllers(self) -> None:
         """Hand over what packets are for controllers."""
         now_ns = self.now_ns()
-        for told in self.handler.take_told():
-            if len(self.switch.meters) and not self.controller_meters.passes(told.send.meter, told.length, now_ns):
-                self.metered_packets += 1
-                continue
-            self.on_packet(packet_in(told, self.paused), told)
+        self._telling = True
+        try:
+            for told in self.handler.take_told():
+                meter = told.send.meter
+                if len(self.switch.meters) and not self.policed.passes_to_controllers(meter, told.length, now_ns):
+                    self.metered_packets += 1
+                    continue
+                self.on_packet(packet_in(told, self.paused), told)
+        finally:
+            self._telling = False
 
     def _send_out(self, packet: PacketOut | Resume) -> None:
-        """Carry out a packet-out, or let a packet go on that was paused."""
-        self.packet_outs += 1
-        now_ns = self.now_ns()
-        given = packet if isinstance(packet, PacketOut) else packet.packet
-        metadata, frame = given.metadata, given.frame
-        if not MIN_FRAME <= len(frame) <= MAX_FRAME:
-            self.refused_packets += 1
-            return
-        key = parse(frame, 0) & ~metadata.mask | metadata.value
-        if isinstance(packet, PacketOut):
-            known = self.paths.follow(key, packet.actions)
-            translation = known or translate(self.view, key, frame, now_ns, actions=packet.actions, paths=self.paths)
+        """Carry out a packet-out, or let a packet go on that was paused; if it may wait, with others."""
+        if may_wait(packet):
+            self._gathered.append(packet)
+            if len(self._gathered) >= MOST_GATHERED:
+                self.settle()
         else:
-            state = self.paused.get(packet.packet.continuation)
-            if state is None:
-                self.refused_packets += 1
-                return
-            translation = translate(self.view, key, frame, now_ns, resume=state)
-        self._execute(translation, key, frame, now_ns)
+            self.settle()
+            self.packet_outs.send((packet,))
 
-    def _execute(self, translation: Translation, key: int, frame: bytes, now_ns: int) -> None:
-        """Do to one packet what its translation says."""
-        self.effects.credit(translation, 1, len(frame), now_ns)
-        if translation.effects:
-            self.effects.perform(translation.effects, now_ns)
-        numbers: tuple[int, ...] = ()
-        actions = translation.actions
-        if translation.controllers or translation.meters:
-            numbers = self.sends.acquire(translation.controllers) or ()
-            actions = self.handler.for_datapath(translation, numbers)
-        port = datapath_number(IN_PORT.take(key))
-        try:
-            if actions:
-                self.datapath.execute(frame, actions, in_port=port if port <= MAX_PORT else 0)
-        except VswitchError as problem:
-            self.refused_packets += 1
-            logger.debug("a packet-out was not sent: %s", problem)
-        finally:
-            self.sends.release(numbers)
+    def trace(
+        self, key: int, frame: bytes | None, actions: tuple[FlowAction, ...] | None = None, *, consistent: bool = False
+    ) -> PacketTrace:
+        """What would become of the packet with this key (of a flow). `actions`: of a packet-out with them, which have
+        to fit the packet if they are to be `consistent`. OpenFlowError: they are refused."""
+        if actions is not None:
+            match = FlowMatch.from_ints(key, ALL_BITS) if consistent else None
+            Admission(self.switch.groups, self.switch.meters, match, None).check(actions)
+        return trace_packet(self.datapath.name, self.view, key, frame, self.now_ns(), actions)
 
     def _translate_again(self, standing: Standing) -> Translation:
         return self.handler.translate_again(standing)
@@ -280,7 +319,7 @@ class Engine:
     def _used(self, translation: Translation, packets: int, size: int, used_ns: int) -> None:
         self.effects.used(translation, packets, size, used_ns)
 
-    def _count(self, now_ns: int) -> None:
+    def count(self, now_ns: int) -> None:
         """Let all counters be true."""
         self.megaflows.push(now_ns)
         self.meters.count()
@@ -305,7 +344,7 @@ class Engine:
             self._pushing = 0
             self.meters.count()
             self._carry_out(self.switch.expire(now_ns))
-            self._macs_gone(self.view.macs.expire(now_ns))
+            self.macs_changed(self.view.macs.expire(now_ns))
             if len(self.view.frozen) > self.view.frozen.limit // 2:
                 self._forget_frozen()
         self.settle()
@@ -343,8 +382,9 @@ class Engine:
         logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
         if event.change is PortChange.REMOVED:
             number = openflow_number(event.port.number)
-            self._macs_gone(self.view.macs.flush(number))
+            self.macs_changed(self.view.macs.flush(number))
             self._carry_out(self.switch.port_removed(number))
+            self.configure()
         else:
             self._put_port(describe(event.port))
 
@@ -358,6 +398,7 @@ class Engine:
             self._carry_out(self.switch.port_changed(replace(port, mac=port.mac), now_ns))
             return
         self._carry_out(self.switch.port_changed(port, now_ns))
+        self.configure()
 
     def _port_changed(self, port: PortDescription) -> None:
         """Megaflows that go out of it, come in by it, or flood, and groups that watch it, may be others now."""
@@ -381,8 +422,9 @@ class Engine:
             except VswitchError as problem:
                 logger.warning("%s: %s", device.name, problem)
 
-    def _macs_gone(self, gone: Iterable[tuple[int, int]]) -> None:
-        parts: list[Dependency] = [("mac", vlan, mac) for vlan, mac in gone]
+    def macs_changed(self, where: Iterable[tuple[int, int]]) -> None:
+        """These (vlan, mac) are somewhere else now, or nowhere."""
+        parts: list[Dependency] = [("mac", vlan, mac) for vlan, mac in where]
         if parts:
             self.revalidator.note_parts(parts)
 

@@ -58,7 +58,8 @@ class PacketForControllers:
 
 
 class Handler:
-    """Answers upcalls. `told`: packets for controllers, since `take_told`."""
+    """Answers upcalls. `told`: packets for controllers, since `take_told`. `passes`: whether a packet of so many bytes
+    that missed is looked at at that time, None if all are; `policed`: how many were not."""
 
     def __init__(
         self,
@@ -80,7 +81,8 @@ class Handler:
         self._meter_number = meter_number
         self._idle_timeout_s = idle_timeout_s
         self.told: list[PacketForControllers] = []
-        self.misses = self.not_installed = 0
+        self.misses = self.not_installed = self.policed = 0
+        self.passes: Callable[[int, int], bool] | None = None
         self.exactly = False  # answer for packets that are the same in all fields alone
         self._masks: dict[int, int] = {}
 
@@ -88,6 +90,14 @@ class Handler:
         """What is for controllers since the last call."""
         told, self.told = self.told, []
         return told
+
+    def answer_if_it_passes(self, miss: Miss) -> None:
+        """The same as `answer`, where the slow path has a meter."""
+        if miss.reason is _MISS and self.passes is not None and not self.passes(miss.length, self._now_ns()):
+            self.policed += 1
+            miss.drop()
+        else:
+            self.answer(miss)
 
     def answer(self, miss: Miss) -> None:
         """What becomes of one packet that came up."""

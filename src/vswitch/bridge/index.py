@@ -8,8 +8,8 @@ which are the same for most megaflows; to ask about a rule is a pass over each g
 before, one dictionary access: a group then knows its megaflows by the bits that this mask asks for (a projection). Many
 rules at once are asked about together.
 
-To enter a megaflow costs microseconds, so it is done when nothing else waits, or when somebody asks; projections are
-made when nothing else waits.
+To enter a megaflow costs microseconds, so it is done when nothing else waits, or when somebody asks; projections of
+large groups are made when nothing else waits.
 
 Invariant: an entry is in `_fresh`, or in all places where it belongs.
 """
@@ -24,8 +24,11 @@ from vswitch.ofproto.translation import Dependency, Lookup
 
 __all__ = ["Index", "Indexed"]
 
-FEW = 256
+FEW = 16
 """Members of a group that are rather looked through than kept by their bits."""
+
+AT_ONCE = 1024
+"""Members that are entered into a new projection at once: it costs what looking through them once does."""
 
 MOST_PROJECTIONS = 8
 """Of one group: each costs something with every new megaflow."""
@@ -158,7 +161,7 @@ class _Group(Generic[E]):
             self._asked.add(common)
             return None
         projection = self.projections[common] = _Projection(common, self.members)
-        return projection
+        return None if len(self.members) <= AT_ONCE and projection.fill(self.members, AT_ONCE) else projection
 
 
 def _each(lookups: Lookups) -> tuple[Lookup, ...]:

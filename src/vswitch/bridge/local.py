@@ -63,7 +63,7 @@ class LocalController:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.session = Session(VERSION, name="program")
+        self.session = Session(VERSION)
         engine.switch.connect(self.session)
         self.packet_callbacks: list[Callable[[PacketIn], object]] = []
         self.event_callbacks: list[Callable[[Message], object]] = []
@@ -78,7 +78,7 @@ class LocalController:
                         raise OpenFlowError(reply.error, data=reply.data)
                     replies.append(reply)
         finally:
-            self._engine.settle()
+            self._engine.call_ends()
         return replies
 
     def flow_mod(self, flow: str | FlowMod, command: str) -> None:
@@ -92,7 +92,7 @@ class LocalController:
             for flow in flows:
                 engine.flow_mod(self._mod(flow, command), version=VERSION)
         finally:
-            engine.settle()
+            engine.call_ends()
 
     def _mod(self, flow: str | FlowMod, command: str) -> FlowMod:
         wanted = _COMMANDS[command]
@@ -102,14 +102,15 @@ class LocalController:
             return flow
         if wanted is FlowCommand.DELETE and not flow:
             return FlowMod(wanted, table=ALL_TABLES)
-        return parse_flow(flow, wanted, ports=self._port_numbers())
+        return parse_flow(flow, wanted, ports=self.port_numbers())
 
-    def _port_numbers(self) -> dict[str, int]:
+    def port_numbers(self) -> dict[str, int]:
+        """OpenFlow's numbers of ports by name."""
         return {port.name: port.number for port in self._engine.switch.ports}
 
     def dump_flows(self, flow: str) -> list[FlowStats]:
         """The flows within a match."""
-        return self._entries(parse_flow_request(flow, ports=self._port_numbers()), FlowStats)
+        return self._entries(parse_flow_request(flow, ports=self.port_numbers()), FlowStats)
 
     def _entries(self, request: Message, kind: type[T]) -> list[T]:
         (reply,) = self.send(request)
@@ -118,17 +119,20 @@ class LocalController:
 
     def packet_out(self, frame: bytes, actions: FlowAction | Iterable[FlowAction] | str, in_port: int) -> None:
         """Send a frame."""
+        self.send(PacketOut(frame, self.read_actions(actions), FlowMatch(in_port=in_port)))
+
+    def read_actions(self, actions: FlowAction | Iterable[FlowAction] | str) -> tuple[FlowAction, ...]:
+        """One, several, or their text."""
         if isinstance(actions, str):
-            actions = parse_flow_actions(actions, ports=self._port_numbers())
-        listed = (actions,) if isinstance(actions, FlowAction) else tuple(actions)
-        self.send(PacketOut(frame, listed, FlowMatch(in_port=in_port)))
+            return parse_flow_actions(actions, ports=self.port_numbers())
+        return (actions,) if isinstance(actions, FlowAction) else tuple(actions)
 
     # ---- groups and meters
 
     def group_mod(self, group: str | GroupMod, command: GroupCommand) -> None:
         """Change groups by a message, or by text."""
         if isinstance(group, str):
-            group = parse_group(group, command, ports=self._port_numbers())
+            group = parse_group(group, command, ports=self.port_numbers())
         self.send(group)
 
     def dump_groups(self) -> tuple[list[GroupDescription], list[GroupStats]]:

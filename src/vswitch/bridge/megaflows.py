@@ -23,7 +23,6 @@ from vswitch.model.megaflow import Rule as Megaflow
 from vswitch.upcalls.batches import Upcalls
 
 if TYPE_CHECKING:
-    from vswitch.ofproto.rule import Rule
     from vswitch.ofproto.translation import Dependency, Translation
 
 __all__ = ["Megaflows", "Standing"]
@@ -218,13 +217,6 @@ class Megaflows:
                 self._push(standing, now_ns)
         del counting[begin:]
         return bool(counting)
-
-    def push_rule(self, rule: Rule) -> None:
-        """The same, of those that have passed this rule."""
-        if self._by_slot:
-            now_ns = self._now_ns()
-            for standing in self.index.of_rules([rule]):
-                self._push(standing, now_ns)
 
     def _push(self, standing: Standing, now_ns: int) -> None:
         stats = self._store.stats(standing.slot, now_ns)

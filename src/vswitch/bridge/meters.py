@@ -1,30 +1,22 @@
 """OpenFlow's meters carried out by the datapath's: which of its numbers each has, and what it has counted.
 
-OpenFlow numbers meters as it likes, the datapath from 0 up to the size that it was made with. Packets to controllers
-pass no meter of the datapath; theirs are policed here.
+OpenFlow numbers meters as it likes, the datapath from 0 up to the size that it was made with. Packets that come up pass
+no meter of the datapath; theirs are policed here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vswitch.api.meters import Meters
-from vswitch.base.errors import NotFoundError, VswitchError
-from vswitch.ofproto.meters import CONTROLLER_METER, Meter, MeterTable
+from vswitch.base.errors import NotFoundError
+from vswitch.ofproto.meters import CONTROLLER_METER, LAST_METER, SLOW_PATH_METER, Meter, MeterTable
 
-__all__ = ["ControllerMeters", "DatapathMeters"]
-
-_BURST = 4
-"""The flag that says that a meter's burst counts."""
-
-_LEAST_KBIT = 525.0
-"""A meter whose burst is not said lets a second's worth pass after a pause, as Open vSwitch's do, and the longest
-packet at least."""
-
-_LAST_OF_FLOWS = 0xFFFF0000
+__all__ = ["DatapathMeters", "PolicedHere"]
 
 
 class DatapathMeters:
-    """Keeps the datapath's meters as the tables say. `unmade`: meters for which the datapath had no room; their packets
-    pass."""
+    """Keeps the datapath's meters as the tables say, which have no more meters than it has `room` for."""
 
     def __init__(self, meters: Meters, table: MeterTable, room: int) -> None:
         self._meters = meters
@@ -32,51 +24,40 @@ class DatapathMeters:
         self._free = list(range(room - 1, -1, -1))
         self._numbers: dict[int, int] = {}
         self._as_set: dict[int, tuple[int, object]] = {}
-        self.unmade: set[int] = set()
         self._nowhere = room
 
     def number(self, meter: int) -> int:
-        """The datapath's number of OpenFlow's meter; one of none, whose packets pass, if it has no other."""
+        """The datapath's number of OpenFlow's meter; one of none, whose packets pass, if there is no such meter."""
         return self._numbers.get(meter, self._nowhere)
 
-    def sync(self) -> set[int]:
-        """Make the datapath's meters as the tables say by now. Those that came, went or changed."""
-        wanted = {meter.id: meter for meter in self._table if meter.id <= _LAST_OF_FLOWS}
+    def sync(self, numbers: Iterable[int]) -> set[int]:
+        """Make these meters of the datapath as the tables say by now. Those that came, went or changed."""
         changed = set()
-        for gone in self._numbers.keys() - wanted.keys():
-            number = self._numbers.pop(gone)
-            self._as_set.pop(gone, None)
-            self._meters.delete(number)
-            self._free.append(number)
-            changed.add(gone)
-        self.unmade &= wanted.keys()
-        for meter in wanted.values():
-            setting = (meter.flags, meter.bands)
-            if self._as_set.get(meter.id) != setting:
+        for number in set(numbers):
+            if number > LAST_METER:
+                continue
+            meter = self._table.get(number)
+            if meter is None:
+                if number in self._numbers:
+                    self._delete(number)
+                    changed.add(number)
+            elif self._as_set.get(number) != (meter.flags, meter.bands):
                 self._set(meter)
-                self._as_set[meter.id] = setting
-                changed.add(meter.id)
+                changed.add(number)
         return changed
+
+    def _delete(self, meter: int) -> None:
+        number = self._numbers.pop(meter)
+        del self._as_set[meter]
+        self._meters.delete(number)
+        self._free.append(number)
 
     def _set(self, meter: Meter) -> None:
         number = self._numbers.get(meter.id)
         if number is None:
-            if not self._free:
-                self.unmade.add(meter.id)
-                return
-            number = self._free.pop()
-        band = meter.bands[0]
-        burst = float(band.burst if meter.flags & _BURST and band.burst else band.rate)
-        if burst < _LEAST_KBIT and meter.kbps and not meter.flags & _BURST:
-            burst = _LEAST_KBIT
-        try:
-            self._meters.set(number, band.rate, "kbps" if meter.kbps else "pktps", burst)
-        except VswitchError:
-            self.unmade.add(meter.id)
-            self._free.append(number)
-            self._numbers.pop(meter.id, None)
-        else:
-            self._numbers[meter.id] = number
+            number = self._numbers[meter.id] = self._free.pop()
+        self._meters.set(number, meter.bands[0].rate, "kbps" if meter.kbps else "pktps", meter.burst)
+        self._as_set[meter.id] = (meter.flags, meter.bands)
 
     def count(self) -> None:
         """Tell the tables what was counted by now."""
@@ -88,36 +69,40 @@ class DatapathMeters:
                 counted = self._meters.get(number)
             except NotFoundError:
                 continue
-            meter.packets = counted.packets + counted.dropped_packets
-            meter.bytes = counted.bytes + counted.dropped_bytes
-            meter.band_counts = [[counted.dropped_packets, counted.dropped_bytes]]
+            passed = counted.packets + counted.dropped_packets, counted.bytes + counted.dropped_bytes
+            meter.counted_by_datapath(*passed, counted.dropped_packets, counted.dropped_bytes)
 
 
-class ControllerMeters:
-    """Polices packets to controllers: by the meter that the action names, else by the virtual one that stands for all
-    of them, if there is one."""
+class PolicedHere:
+    """The meters of packets that come up. Packets to controllers pass the one that their action names, else the virtual
+    one of controllers; packets that missed pass the virtual one of the slow path, before anything is found out about
+    them. Without such a meter all pass. What passes is counted, and what is dropped, as the datapath's meters do."""
 
     def __init__(self, table: MeterTable) -> None:
         self._table = table
         self._full_at_ns: dict[int, int] = {}
 
-    def passes(self, number: int | None, length: int, now_ns: int) -> bool:
+    def passes_to_controllers(self, number: int | None, length: int, now_ns: int) -> bool:
         """Whether a packet of so many bytes may go to controllers now."""
         meter = self._table.get(CONTROLLER_METER if number is None else number)
-        if meter is None:
-            return True
-        virtual = number is None
-        if virtual:
-            meter.packets += 1
-            meter.bytes += length
+        return meter is None or self._passes(meter, length, now_ns)
+
+    def passes_slow_path(self, length: int, now_ns: int) -> bool:
+        """Whether a packet of so many bytes may be looked at now that missed."""
+        meter = self._table.get(SLOW_PATH_METER)
+        return meter is None or self._passes(meter, length, now_ns)
+
+    @property
+    def polices_slow_path(self) -> bool:
+        """Whether there is a meter for it."""
+        return SLOW_PATH_METER in self._table
+
+    def _passes(self, meter: Meter, length: int, now_ns: int) -> bool:
         band = meter.bands[0]
-        units, least = (length * 8 / 1000, length * 8 / 1000) if meter.kbps else (1.0, 1.0)
-        burst = band.burst if meter.flags & _BURST and band.burst else max(band.rate / 10, least)
+        units = length * 8 / 1000 if meter.kbps else 1.0
         full_at_ns = max(self._full_at_ns.get(meter.id, 0), now_ns) + round(units * 1e9 / band.rate)
-        if full_at_ns - now_ns <= burst * 1e9 / band.rate:
+        passes = full_at_ns - now_ns <= meter.burst * 1e9 / band.rate
+        if passes:
             self._full_at_ns[meter.id] = full_at_ns
-            return True
-        if virtual:
-            meter.band_counts[0][0] += 1
-            meter.band_counts[0][1] += length
-        return False
+        meter.counted_here(length, dropped=not passes)
+        return passes

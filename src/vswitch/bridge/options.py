@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError
-from vswitch.bridge.targets import Tls, parse_target
+from vswitch.ofproto.translation import PortVlan
+from vswitch.transport.targets import Tls, parse_target
 
 __all__ = ["MANAGEMENT_FOLDER", "BridgeOptions"]
 
@@ -20,8 +22,9 @@ FAIL_MODES = ("standalone", "secure")
 class BridgeOptions:
     """`controllers`: targets to connect to; `listen`: targets at which controllers may connect; `management`: one at
     which tools of this machine do, who are no controllers; `snoop`: one at which they see what controllers say and are
-    told. `fail_mode`: what becomes of packets without a controller: "standalone" (the bridge is a learning switch until
-    there is one) or "secure" (only what the flows say). `datapath_id`: 64 bits, by default from an address of a port.
+    told; `control`: one (punix:) at which `vswitch appctl` and `ovs-appctl` ask and tell the bridge itself.
+    `fail_mode`: what becomes of packets without a controller: "standalone" (the bridge is a learning switch until there
+    is one) or "secure" (only what the flows say). `datapath_id`: 64 bits, by default a port's lowest address.
 
     `versions`: numbers of the OpenFlow versions that are spoken (1 is 1.0, 6 is 1.5). `probe_s`: after so long without
     a word a controller is asked whether it is there, and after the same time again disconnected; 0: never.
@@ -29,13 +32,15 @@ class BridgeOptions:
     each controller; 0: no bound. `new_flow_rate_per_s`: packets of each port that no megaflow takes and that are looked
     at; more are dropped in the kernel, where they cost next to nothing, as those of a scan should; 0: no bound.
     `max_flows`: of each table; `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
-    `mac_age_s`, `max_macs`: of what NORMAL learns. `restore_s`: how long megaflows of an earlier process go on
+    `mac_age_s`, `max_macs`: of what NORMAL learns. `vlans`: how ports, by their names, treat VLANs there; all carry
+    all of them, tagged, if nothing is said (`port_vlan`). `restore_s`: how long megaflows of an earlier process go on
     forwarding at most while controllers load the flows anew."""
 
     controllers: tuple[str, ...] = ()
     listen: tuple[str, ...] = ()
     management: str = ""
     snoop: str = ""
+    control: str = ""
     fail_mode: str = "standalone"
     datapath_id: int | None = None
     versions: frozenset[int] = frozenset(range(1, 7))
@@ -49,6 +54,7 @@ class BridgeOptions:
     idle_timeout_s: float = 10.0
     mac_age_s: int = 300
     max_macs: int = 8192
+    vlans: Mapping[str, PortVlan] = field(default_factory=dict)
     restore_s: float = 10.0
     tls: Tls | None = field(default=None, repr=False)
 
@@ -59,6 +65,8 @@ class BridgeOptions:
             parse_target(text, passive=False)
         for text in (*self.listen, *(each for each in (self.management, self.snoop) if each)):
             parse_target(text, passive=True)
+        if self.control and parse_target(self.control, passive=True).kind != "unix":
+            raise ConfigError(f"control {self.control!r} is no punix:FILE: who may stop the switch is of this machine")
         if self.datapath_id is not None and not 0 < self.datapath_id < 1 << 64:
             raise ConfigError(f"datapath_id {self.datapath_id:#x} is outside 1..{(1 << 64) - 1:#x}")
         if not self.versions or not self.versions <= set(range(1, 7)):

@@ -2,6 +2,7 @@
 
 A token bucket with a queue for each port behind it. What finds a token and no queue goes at once. When the queues hold
 `burst` packets in all, the longest loses its last one: a flood on one port costs that port its packets, and no other.
+(A port that goes on losing them is paced by `floods`.)
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Pacer(Generic[T]):
         self._queues: dict[int, deque[T]] = {}
         self._turns: deque[int] = deque()  # ports that have a queue, the next one first
         self._waiting = 0
+        self._lost: dict[int, int] = {}
         self.dropped = 0
         self.delayed = 0
 
@@ -51,13 +53,14 @@ class Pacer(Generic[T]):
 
     def offer(self, port: int, item: T, now_ns: int) -> None:
         """Let it go now, or when its turn comes; or drop one."""
-        if not self._waiting and self._may_send() and self._has_token(now_ns):
+        if not self._waiting and self._may_send() and self.has_token(now_ns):
             self._send(item)
         else:
             self.delayed += 1
             self._put(port, item)
 
-    def _has_token(self, now_ns: int) -> bool:
+    def has_token(self, now_ns: int) -> bool:
+        """Whether one more may go now, as far as the rate goes; it is taken to go."""
         if not self._cost_ns:
             return True
         full_at_ns = max(self._full_at_ns, now_ns) + self._cost_ns
@@ -78,13 +81,14 @@ class Pacer(Generic[T]):
             self._queues[longest].pop()
             self._waiting -= 1
             self.dropped += 1
+            self._lost[longest] = self._lost.get(longest, 0) + 1
             if not self._queues[longest]:
                 del self._queues[longest]
                 self._turns.remove(longest)
 
     def turn(self, now_ns: int) -> None:
         """Let those go whose turn it is: one of each port after another."""
-        while self._waiting and self._may_send() and self._has_token(now_ns):
+        while self._waiting and self._may_send() and self.has_token(now_ns):
             port = self._turns.popleft()
             queue = self._queues[port]
             item = queue.popleft()
@@ -95,11 +99,19 @@ class Pacer(Generic[T]):
                 del self._queues[port]
             self._send(item)
 
-    def wait_ns(self, now_ns: int) -> int | None:
-        """How long until `turn` is worth a call; None: nothing waits."""
-        if not self._waiting:
-            return None
-        return max(self._full_at_ns + self._cost_ns - self._burst * self._cost_ns - now_ns, 0)
+    def take_lost(self) -> dict[int, int]:
+        """How many items of which ports were dropped since the last call."""
+        lost, self._lost = self._lost, {}
+        return lost
+
+    def take(self, port: int) -> list[T]:
+        """All that waits of a port, which is no longer to wait here."""
+        queue = self._queues.pop(port, None)
+        if queue is None:
+            return []
+        self._turns.remove(port)
+        self._waiting -= len(queue)
+        return list(queue)
 
     def clear(self) -> None:
         """Whom it was for is gone."""

@@ -7,20 +7,31 @@ the slot has room for either.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 from vswitch.fields import KEY_BYTES, SLOTS
 from vswitch.messages.ports import PortConfig, PortDescription, PortState
 from vswitch.messages.stats import PortStats
-from vswitch.model.port import Port
+from vswitch.model.port import Port, PortKind
 from vswitch.model.port import PortStats as Counted
 
-__all__ = ["IN_PORT_MASK", "KEY_MASK", "LOCAL", "datapath_number", "describe", "openflow_number", "stats_of"]
+__all__ = [
+    "IN_PORT_MASK",
+    "KEY_MASK",
+    "LOCAL",
+    "datapath_id_of",
+    "datapath_number",
+    "describe",
+    "openflow_number",
+    "stats_of",
+]
 
 LOCAL = 0xFFFFFFFE
 KEY_MASK = (1 << 8 * KEY_BYTES) - 1
 IN_PORT_MASK = SLOTS["in_port"].mask
 
 _10GB_FULL_DUPLEX, _COPPER = 1 << 6, 1 << 11
+_MULTICAST = 1 << 40
 _SPEED_KBPS = 10_000_000
 """What virtual devices say of themselves, since they have to say something."""
 
@@ -53,7 +64,19 @@ def mac_of(port: Port) -> int:
     """Its address; one made of its name if its device is away, or it has none."""
     if port.mac:
         return int(port.mac.replace(":", ""), 16)
-    return 0x020000000000 | zlib.crc32(port.name.encode())
+    return _made_of(port.name)
+
+
+def _made_of(name: str) -> int:
+    """An address that nobody else gives: locally administered."""
+    return 0x020000000000 | zlib.crc32(name.encode())
+
+
+def datapath_id_of(name: str, ports: Iterable[Port]) -> int:
+    """By which controllers know a bridge: the lowest address of its ports on devices that were there before it, which
+    are the same when it is made anew; without such a port, one made of its name."""
+    addresses = (mac_of(port) for port in ports if port.kind is PortKind.SYSTEM and port.mac)
+    return min((mac for mac in addresses if mac and not mac & _MULTICAST), default=_made_of(name))
 
 
 def stats_of(number: int, counted: Counted, duration_ns: int) -> PortStats:

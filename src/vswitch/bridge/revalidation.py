@@ -11,7 +11,7 @@ Invariant: after `settle`, each megaflow of the bridge says what its translation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vswitch.bridge.megaflows import Megaflows, Standing
 from vswitch.ofproto.rule import Rule
@@ -19,15 +19,25 @@ from vswitch.ofproto.rule import Rule
 if TYPE_CHECKING:
     from vswitch.ofproto.translation import Dependency, Translation
 
-__all__ = ["Revalidator"]
+__all__ = ["Revalidator", "Settled"]
 
 LOOK_AGAIN = 1000
 """So many are translated anew: some 30 ms."""
 
 
+class Settled(NamedTuple):
+    """What a change meant for megaflows: so many it may have `affected`, so many of these were translated anew
+    (`looked_at`; none if they were too many for that), so many were `withdrawn`."""
+
+    affected: int = 0
+    looked_at: int = 0
+    withdrawn: int = 0
+
+
 class Revalidator:
     """`translate`: anew, for a megaflow's first packet. `on_change`: called when anything but the places of addresses,
-    and which rules there are, is another now."""
+    and which rules there are, is another now. `last`: what the last change meant that was settled while there were
+    megaflows; `looked_at`, `withdrawn`: of all changes."""
 
     def __init__(
         self,
@@ -43,6 +53,7 @@ class Revalidator:
         self._parts: set[Dependency] = set()
         self._all = False
         self.changes = self.looked_at = self.withdrawn = 0
+        self.last = Settled()
 
     def __bool__(self) -> bool:
         return bool(self._added or self._gone or self._parts or self._all)
@@ -97,9 +108,11 @@ class Revalidator:
                 affected |= index.that_would_find([*added, *clauses])
             if parts:
                 affected |= index.of_parts(parts)
+        before = self.looked_at
         stale = self._stale(affected)
         megaflows.withdraw(stale)
         self.withdrawn += len(stale)
+        self.last = Settled(len(affected), self.looked_at - before, len(stale))
         return len(stale)
 
     def _stale(self, affected: set[Standing]) -> list[Standing]:

@@ -9,7 +9,7 @@ packets that it sent may still be under way.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic_ns
@@ -39,7 +39,7 @@ class Sends:
         self._by_number: dict[int, ControllerSend] = {}
         self._numbers: dict[ControllerSend, int] = {}
         self._uses: dict[int, int] = {}
-        self._gone: deque[int] = deque()
+        self._gone: OrderedDict[int, None] = OrderedDict()  # those that nobody has, the one longest so first
         self._last = monotonic_ns() // 1000 & _FIRST  # others than those that an earlier process gave
         self.unknown = 0  # packets that came up with a number that stands for nothing
 
@@ -57,6 +57,7 @@ class Sends:
                 number = self._last = self._next()
                 self._numbers[each] = number
                 self._by_number[number] = each
+            self._gone.pop(number, None)
             self._uses[number] = self._uses.get(number, 0) + 1
             numbers.append(number)
         return tuple(numbers)
@@ -73,12 +74,11 @@ class Sends:
         for number in numbers:
             self._uses[number] -= 1
             if not self._uses[number]:
-                self._gone.append(number)
+                self._gone[number] = None
         while len(self._gone) > LINGER:
-            number = self._gone.popleft()
-            if not self._uses.get(number, 1):
-                del self._uses[number]
-                del self._numbers[self._by_number.pop(number)]
+            number, _ = self._gone.popitem(last=False)
+            del self._uses[number]
+            del self._numbers[self._by_number.pop(number)]
 
     def get(self, userdata: bytes) -> ControllerSend | None:
         """What a packet that came up with this is sent for; None: nobody knows, or no longer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from vswitch.fields.openflow import FLOW_BYTES, OPENFLOW_FIELDS, FlowField
+from vswitch.fields.openflow import FLOW_BYTES, OPENFLOW_FIELDS, PIPELINE_SLOTS, FlowField
 from vswitch.fields.registry import FIELDS
 from vswitch.messages.match import FlowMatch, missing_need
 from vswitch.ofproto.trace import Writers
@@ -63,9 +63,13 @@ def flow_text(key: int, names: Names = None) -> str:
 
 
 def megaflow_text(match: FlowMatch, names: Names = None) -> str:
-    """What a megaflow takes."""
+    """What a megaflow takes. That registers and metadata are zero is not said: each packet begins so."""
     number = _RECIRC_ID.view.take(match.value)
-    rest = FlowMatch.from_ints(match.value, match.mask & ~_RECIRC_ID.mask)
+    mask = match.mask & ~_RECIRC_ID.mask
+    for slot in PIPELINE_SLOTS.values():
+        if not match.value & slot.mask:
+            mask &= ~slot.mask
+    rest = FlowMatch.from_ints(match.value, mask)
     words = [f"recirc_id={number:#x}" if number else "recirc_id=0", "eth", format_flow_match(rest, names)]
     return ",".join(word for word in words if word)
 

@@ -37,11 +37,15 @@ class Window:
         """Whether one more may go."""
         return self.under_way < MOST
 
-    def sent(self) -> bool:
-        """One more has gone. Whether an echo is to follow it."""
+    @property
+    def wants_mark(self) -> bool:
+        """Whether an echo is to follow what has gone."""
+        return self._unmarked >= MARK
+
+    def sent(self) -> None:
+        """One more has gone."""
         self.under_way += 1
         self._unmarked += 1
-        return self._unmarked >= MARK
 
     def marked(self, xid: int, now_ns: int) -> None:
         """An echo request with this xid went behind the last one."""

@@ -169,6 +169,10 @@ class PortStore(Protocol):
         """Let a miss of each port come up every `cost_ns`, as many at once as `burst_ns` is worth; 0: any number."""
         ...
 
+    def bound_misses(self, number: int, cost_ns: int, burst_ns: int, /) -> None:
+        """The same of one port, if that is less; 0: as all of them."""
+        ...
+
     def slot_of(self, number: int) -> int | None:
         """Where its share of the ring is written down."""
         ...

@@ -599,7 +599,8 @@ class FlowTable:
 
     def _slots_of(self, mask_ids: Iterable[int]) -> list[int]:
         wanted = set(mask_ids)
-        used = self._flow_ints[_AT_MASK::_FLOW_INTS].tolist()
+        end = self._highest + 1 if self._controlled else self._state.flow_slots  # nothing is above
+        used = self._flow_ints[_AT_MASK : end * _FLOW_INTS : _FLOW_INTS].tolist()
         return [slot for slot in range(1, len(used)) if used[slot] in wanted]
 
     def _value_at(self, slot: int, entry: _Mask) -> int:
@@ -679,10 +680,8 @@ class FlowTable:
         """Slots of flows whose idle or hard timeout is over."""
         self.need_control()
         found: list[int] = []
-        if not self._timed:
-            return found
-        first = 1
-        while first < self._state.flow_slots:
+        first = 1 if self._timed else self._highest + 1
+        while first <= self._highest:
             count, first = self._state.control(ControlCode.EXPIRE, first=first, now_ns=now_ns)
             found += self._stage[:count].tolist()
         return found

@@ -402,10 +402,19 @@ class PortTable:
         for at in range(0, self._slots * _RING_WORDS, _RING_WORDS):
             self._write_rate(at)
 
-    def _write_rate(self, at: int) -> None:
-        self._rings[at + _MISS_COST] = 0  # while the burst is that of another rate
-        self._rings[at + _MISS_BURST] = self._miss_rate[1]
-        self._rings[at + _MISS_COST] = self._miss_rate[0]
+    def bound_misses(self, number: int, cost_ns: int, burst_ns: int) -> None:
+        """The same of one port, if that is less; 0: as all of them. Ports that are added later in its place have it no
+        more."""
+        slot = self.slot_of(number)
+        if slot:
+            self._write_rate(slot * _RING_WORDS, (cost_ns, burst_ns))
+
+    def _write_rate(self, at: int, own: tuple[int, int] = (0, 0)) -> None:
+        cost_ns, burst_ns = max(own, self._miss_rate)
+        if self._rings[at + _MISS_COST] != cost_ns or self._rings[at + _MISS_BURST] != burst_ns:
+            self._rings[at + _MISS_COST] = 0  # while the burst is that of another rate
+            self._rings[at + _MISS_BURST] = burst_ns
+            self._rings[at + _MISS_COST] = cost_ns
 
     def slot_of(self, number: int) -> int:
         """Where the counters of port `number` are; 0, where all others are counted, if there is none."""

@@ -45,7 +45,8 @@ class SimulatedPorts:
         self._nobody = Tally(0, Port(MAX_PORT + 1, ""))
         self._events: list[PortEvent] = []
         self._quota = 0
-        self._miss_cost_ns = self._miss_burst_ns = 0
+        self._miss_rate = (0, 0)
+        self._miss_rates: dict[int, tuple[int, int]] = {}
         self._full_at_ns: dict[int, int] = {}
         self.shares = memoryview(bytearray(PORT_RING.size * (max_ports + 1))).cast("Q")
 
@@ -100,6 +101,7 @@ class SimulatedPorts:
         port = self._find(which).port
         del self._tallies[port.number]
         self._full_at_ns.pop(port.number, None)
+        self._miss_rates.pop(port.number, None)
         self._events.append(PortEvent(PortChange.REMOVED, port))
         return port
 
@@ -128,14 +130,20 @@ class SimulatedPorts:
 
     def set_miss_rate(self, cost_ns: int, burst_ns: int) -> None:
         """Let a miss of each port come up every `cost_ns`, as many at once as `burst_ns` is worth; 0: any number."""
-        self._miss_cost_ns, self._miss_burst_ns = cost_ns, burst_ns
+        self._miss_rate = (cost_ns, burst_ns)
+        self._miss_rates.clear()
+
+    def bound_misses(self, number: int, cost_ns: int, burst_ns: int) -> None:
+        """The same of one port, if that is less; 0: as all of them."""
+        self._miss_rates[number] = (cost_ns, burst_ns)
 
     def in_rate(self, number: int, now_ns: int) -> bool:
         """Whether one more miss of this port may come up."""
-        if not self._miss_cost_ns:
+        cost_ns, burst_ns = max(self._miss_rates.get(number, (0, 0)), self._miss_rate)
+        if not cost_ns:
             return True
-        full_at_ns = max(self._full_at_ns.get(number, 0), now_ns) + self._miss_cost_ns
-        if full_at_ns - now_ns > self._miss_burst_ns:
+        full_at_ns = max(self._full_at_ns.get(number, 0), now_ns) + cost_ns
+        if full_at_ns - now_ns > burst_ns:
             return False
         self._full_at_ns[number] = full_at_ns
         return True

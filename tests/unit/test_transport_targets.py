@@ -7,7 +7,7 @@ import re
 import pytest
 
 from vswitch import ConfigError
-from vswitch.bridge.targets import Target, Tls, parse_target
+from vswitch.transport.targets import Target, Tls, parse_target
 
 
 @pytest.mark.parametrize(

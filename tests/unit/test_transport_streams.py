@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from vswitch import ConfigError
-from vswitch.bridge import streams
-from vswitch.bridge.streams import Dialer, Listener, Stream
-from vswitch.bridge.targets import parse_target
+from vswitch.transport import streams
+from vswitch.transport.streams import Dialer, Listener, Stream
+from vswitch.transport.targets import parse_target
 
 
 class Owner:
