@@ -136,8 +136,9 @@ FLAT_ACTIONS: st.SearchStrategy[Action] = st.one_of(
 )
 
 
-def action_lists(depth: int = MAX_ACTION_DEPTH) -> st.SearchStrategy[tuple[Action, ...]]:
-    """Of any kind, nested up to `depth` deep."""
+@st.composite
+def action_lists(draw: st.DrawFn, depth: int = MAX_ACTION_DEPTH) -> tuple[Action, ...]:
+    """Of any kind, nested up to `depth` deep. Hypothesis writes down what is filtered: as a function that is short."""
     one = FLAT_ACTIONS
     if depth:
         inner = action_lists(depth - 1)
@@ -147,7 +148,7 @@ def action_lists(depth: int = MAX_ACTION_DEPTH) -> st.SearchStrategy[tuple[Actio
             st.builds(Clone, inner),
             st.builds(CheckPacketLength, numbers(16), inner, inner),
         )
-    return st.lists(one, max_size=3).map(tuple)
+    return tuple(draw(st.lists(one, max_size=3)))
 
 
 def checked_actions() -> st.SearchStrategy[tuple[Action, ...]]:
