@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet as Scapy
+from scapy.packet import Raw
 
 from tests.frames import wrong_checksums
 from vswitch import (
@@ -95,6 +96,27 @@ def test_padding_is_not_answered(dp: Datapath) -> None:
     ping = bytes(to_router(IP(src="10.0.0.1", dst="10.0.0.9") / ICMP(type=8) / b"abc")).ljust(60, b"\0")
     assert bytes(answered(send(dp, ping))[ICMP].payload).rstrip(b"\0") == b"abc"
     assert answered(send(dp, ping))[IP].len == 20 + 8 + 3
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        IP(src="10.0.0.1", dst="10.0.0.9", len=21) / ICMP(type=8) / bytes(50),
+        IP(src="10.0.0.1", dst="10.0.0.9", len=27) / ICMP(type=8) / bytes(50),
+        IPv6(src="2001:db8::1", dst="2001:db8::9", plen=7) / ICMPv6EchoRequest(data=bytes(50)),
+    ],
+)
+def test_a_ping_that_says_it_is_shorter_is_not_answered(dp: Datapath, packet: Scapy) -> None:
+    dp.policy(echo_reply)
+    outcome = send(dp, to_router(packet))
+    assert (outcome.sent, outcome.failed, outcome.drops) == ((), 0, {"explicit": 1})
+
+
+@pytest.mark.parametrize("damaged", [b"\x44", b"\x65", b"\x45\0\0\x14"])
+def test_a_damaged_header_is_not_answered_that_its_time_was_exceeded(dp: Datapath, damaged: bytes) -> None:
+    dp.policy(lambda packet: time_exceeded(packet, "10.0.0.9"))
+    outcome = send(dp, Ether(src=HOST, dst=ROUTER, type=0x0800) / Raw(damaged))
+    assert (outcome.sent, outcome.failed, outcome.drops) == ((), 0, {"explicit": 1})
 
 
 def test_time_exceeded_quotes_the_packet(dp: Datapath) -> None:

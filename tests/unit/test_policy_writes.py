@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from random import Random
@@ -402,6 +403,14 @@ def test_a_frozen_set_of_fields_is_one_of_their_numbers(dp: Datapath) -> None:
     assert [send(dp, tcp()).ports for _ in range(3)] == [[2], [2], [2]]
     assert dict(seen) == {frozenset((0x0A000001, 0x0A000002)): 1}
     assert dict(values) == {1: frozenset((0x0A000001, 0x0A000002))}
+
+
+def test_a_tuple_that_is_not_made_of_its_parts_is_refused() -> None:
+    table = Table()
+    with pytest.raises(ConfigError, match="is a tuple that is not made of its parts alone"):
+        table["begin"] = time.gmtime(0)
+    table["begin"] = tuple(time.gmtime(0))
+    assert table["begin"][0] == 1970
 
 
 @pytest.mark.parametrize("place", ["key", "value"])

@@ -21,6 +21,9 @@ _ECHO_REPLY_V6, _ECHO_V6, _TIME_EXCEEDED_V6 = 129, 128, 3
 _QUOTED_V4, _QUOTED_V6 = 28, 1232
 """Bytes of the packet that an ICMP error quotes (RFC 792; RFC 4443: up to the minimum MTU)."""
 
+_IPV6_BYTES, _ECHO_BYTES = 40, 4
+"""Of an IPv6 header; and of what each echo has behind its checksum, the identifier and the number."""
+
 _BROADCAST, _GROUP = (1 << 48) - 1, 1 << 40
 _ERRORS, _FIRST_QUERY_V6 = (3, 4, 5, 11, 12), 128
 """ICMP messages that are about other packets."""
@@ -66,8 +69,8 @@ def _is_unanswered(packet: Packet) -> bool:
 
 
 def echo_reply(packet: Packet) -> Reply | Drop:
-    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group, or the packet is a fragment.
-    ConfigError: it is no echo request."""
+    """The answer to a ping, IPv4 or IPv6, from who it was for; `drop` if that is a group, or the packet is a fragment
+    or too short to be one. ConfigError: it is no echo request."""
     if packet.ip_frag.present and packet.ip_frag != 0:
         return drop
     is_v4 = packet.icmpv4_type == _ECHO
@@ -80,26 +83,28 @@ def echo_reply(packet: Packet) -> Reply | Drop:
     assert found.l4 is not None
     l3, l4 = found.l3, found.l4
     source = int(packet.eth_dst)
+    length = int.from_bytes(frame[l3 + 2 : l3 + 4] if is_v4 else frame[l3 + 4 : l3 + 6], "big")
+    body = frame[l4 + 4 : l3 + length + (0 if is_v4 else _IPV6_BYTES)]
+    if len(body) < _ECHO_BYTES:
+        return drop
     if is_v4:
-        end = l3 + int.from_bytes(frame[l3 + 2 : l3 + 4], "big")
-        message = build.icmp(_ECHO_REPLY, 0, frame[l4 + 4 : end])
+        message = build.icmp(_ECHO_REPLY, 0, body)
         answer = build.ipv4(int(packet.ipv4_dst), int(packet.ipv4_src), _ICMP, message)
     else:
-        end = l3 + 40 + int.from_bytes(frame[l3 + 4 : l3 + 6], "big")
-        message = build.icmpv6(_ECHO_REPLY_V6, 0, frame[l4 + 4 : end])
+        message = build.icmpv6(_ECHO_REPLY_V6, 0, body)
         answer = build.ipv6(int(packet.ipv6_dst), int(packet.ipv6_src), _ICMPV6, message)
     return _to_sender(frame, source, answer)
 
 
 def time_exceeded(packet: Packet, ip: FieldValue) -> Reply | Drop:
     """That the packet's time to live ended at a router with address `ip`; `drop` where there must be no such answer: to
-    errors, fragments but the first, and what comes from no single host (RFC 1812 section 4.3.2.7, RFC 4443 section
-    2.4). ConfigError: the packet is not of that IP version."""
+    errors, fragments but the first, what comes from no single host (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4),
+    and what has no sound IP header. ConfigError: the packet is not of that IP version."""
     frame, found = packet.frame, headers(packet.frame)
     version = 6 if ":" in str(ip) else 4
-    if found.l3 is None or packet.ip_dst.version != version:
+    if packet.eth_type != (_IPV6 if version == 6 else _IPV4):
         raise ConfigError(f"time exceeded at {ip}, of a packet that is not of IPv{version}")
-    if _is_unanswered(packet):
+    if found.l3 is None or packet.ip_dst.version != version or _is_unanswered(packet):
         return drop
     quoted = frame[found.l3 : found.l3 + (_QUOTED_V4 if version == 4 else _QUOTED_V6)]
     if version == 4:

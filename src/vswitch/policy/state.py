@@ -253,7 +253,13 @@ def frozen(value: Any) -> Hashable:
         return value
     if isinstance(value, tuple):
         parts = [frozen(part) for part in value]
-        return tuple(parts) if type(value) is tuple else type(value)(*parts)  # type: ignore[arg-type]
+        if type(value) is tuple:
+            return tuple(parts)
+        try:
+            return type(value)(*parts)  # type: ignore[arg-type]
+        except TypeError:
+            what = f"{value!r} in a table is a tuple that is not made of its parts alone: put tuple(...) of it there"
+            raise ConfigError(what) from None
     if isinstance(value, frozenset):
         return frozenset(map(frozen, value))
     if isinstance(value, Reading):
