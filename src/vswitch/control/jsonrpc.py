@@ -1,9 +1,8 @@
 """JSON-RPC 1.0 on a stream, as Open vSwitch's daemons speak it, without the stream.
 
-A message is a JSON object; one begins where the one before ends, with nothing or with blanks between them. `Splitter`
-finds the ends: it looks at brackets and quotes alone, so what comes in pieces is not read again and again. A request
-has a method, parameters and an id; the answer has that id, and a result or an error (RFC 7047 section 4 has the same
-messages). For a command its parameters are texts, and the result and the error are, too.
+A message is a JSON object (`base.objects`); one begins where the one before ends. A request has a method, parameters
+and an id; the answer has that id, and a result or an error (RFC 7047 section 4 has the same messages). For a command
+its parameters are texts, and the result and the error are, too.
 
 Bounds: a message has MAX_MESSAGE_BYTES, and brackets in each other to MAX_DEPTH. Whatever the bytes are, what comes of
 them is values, or a `MessageError` after which the stream is of no use.
@@ -12,12 +11,12 @@ them is values, or a `MessageError` after which the stream is of no use.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from vswitch.base.errors import VswitchError
+from vswitch.base.objects import Objects
 
 __all__ = [
     "MAX_MESSAGE_BYTES", "MessageError", "Request", "Splitter", "answer", "answer_in_parts", "gathered", "read_request",
@@ -28,9 +27,6 @@ MAX_MESSAGE_BYTES = 1 << 20
 """The longest frame is 131 KB in hexadecimal digits; all else that is asked is shorter."""
 
 MAX_DEPTH = 16
-
-_MARK = re.compile(rb'[\[\]{}"\\]')
-_BLANKS = b" \t\r\n"
 
 
 class MessageError(VswitchError):
@@ -51,59 +47,18 @@ class Splitter:
 
     def __init__(self, most: int = MAX_MESSAGE_BYTES) -> None:
         self._most = most
-        self._held = bytearray()
-        self._seen = 0
-        self._depth = 0
-        self._quoted = False
+        self._objects = Objects(MessageError, MAX_DEPTH)
 
     def receive(self, data: bytes) -> Iterator[Any]:
         """The objects that are whole with these bytes. MessageError: they are none, or too long or too deep."""
-        held = self._held
-        held += data
-        while True:
-            end = self._end()
-            if end is None:
-                break
-            text = bytes(held[:end])
-            del held[:end]
-            self._seen = 0
+        for text in self._objects.receive(data):
             try:
-                yield json.loads(text)
+                found = json.loads(text)
             except ValueError as problem:
                 raise MessageError(f"no JSON: {problem}") from None
-        if len(held) > self._most:
+            yield found
+        if len(self._objects) > self._most:
             raise MessageError(f"a message of more than {self._most} bytes")
-
-    def _end(self) -> int | None:
-        """Where the first object ends, None if it does not yet."""
-        held = self._held
-        if not self._depth:
-            blanks = len(held) - len(held.lstrip(_BLANKS))
-            del held[:blanks]
-            if held and held[0] != ord("{"):
-                raise MessageError(f"a message begins with {bytes(held[:1])!r}, not with '{{'")
-        while (found := _MARK.search(held, self._seen)) is not None:
-            self._seen = found.end()
-            mark = found[0]
-            if self._quoted:
-                if mark == b"\\":
-                    if self._seen == len(held):  # what is behind it has not come yet
-                        self._seen -= 1
-                        return None
-                    self._seen += 1
-                self._quoted = mark != b'"'
-            elif mark == b'"':
-                self._quoted = True
-            elif mark in b"[{":
-                self._depth += 1
-                if self._depth > MAX_DEPTH:
-                    raise MessageError(f"brackets are more than {MAX_DEPTH} deep in each other")
-            elif mark in b"]}":
-                self._depth -= 1
-                if not self._depth:
-                    return self._seen
-        self._seen = len(held)
-        return None
 
 
 def read_request(message: Any) -> Request:

@@ -1,7 +1,7 @@
 """JSON-RPC messages in a stream of bytes (RFC 7047, 4): JSON objects, one directly after the other.
 
-Invariant: what `Framer.feed` yields does not depend on how the bytes are cut, and each byte is looked at a bounded
-number of times, however many pieces a message comes in.
+Most come whole, and are decoded as they are; `base.objects` finds the ends of others. What comes out does not depend on
+how the bytes are cut.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from vswitch.base.objects import Objects
 from vswitch.ovsdb.errors import FramingError
 from vswitch.ovsdb.types import Json
 
@@ -22,12 +23,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """JSON in its shortest form."""
 
-_BLANK = b" \t\r\n"
-_SKIPPED = re.compile(rb'(?:[^{}\[\]"]++|"[^"\\]*+")*+')
-"""What lies between brackets, with whole strings that have no escapes in them."""
-_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_OPENING, _QUOTE = b"{[", ord('"')
 
 
 def _refuse_constant(name: str) -> Json:
@@ -54,37 +50,22 @@ class Framer:
 
     def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._pending = bytearray()
-        self._at = 0
-        self._depth = 0
-        self._in_string = False
+        self._objects = Objects(FramingError)
 
     def feed(self, data: bytes) -> Iterator[dict[str, Json]]:
         """The messages that end in these bytes. FramingError: they are none, or one is too long; the stream is of no
         use then."""
-        if not self._pending:
+        if not self._objects:
             done = 0
             for found, whole in self._whole(data):
                 done = whole
                 yield found
-            data = data[done:].lstrip(_BLANK)
-            if not data:
-                return
-            if data[0] != ord("{"):
-                raise FramingError(f"a message begins with {data[:1]!r}, not with '{{'")
-        self._pending += data
-        while (end := self._scan()) is not None:
-            text = bytes(self._pending[:end])
-            del self._pending[:end]
-            self._at = 0
+            data = data[done:]
+        for text in self._objects.receive(data):
             found, _ = self._decode(self._text(text), 0)
             _check_strings(text, found)
             yield found
-            while self._pending and self._pending[0] in _BLANK:
-                del self._pending[:1]
-            if self._pending and self._pending[0] != ord("{"):
-                raise FramingError(f"a message begins with {bytes(self._pending[:1])!r}, not with '{{'")
-        if len(self._pending) > self._max_bytes:
+        if len(self._objects) > self._max_bytes:
             raise FramingError(f"a message exceeds {self._max_bytes} bytes")
 
     def _whole(self, data: bytes) -> Iterator[tuple[dict[str, Json], int]]:
@@ -129,38 +110,6 @@ class Framer:
             raise FramingError(f"a message is no JSON: {problem}") from problem
         assert isinstance(found, dict)
         return found, end
-
-    def _scan(self) -> int | None:
-        """Where the first message ends, if it does; it goes on from where it was."""
-        data, at = self._pending, self._at
-        while at < len(data):
-            if self._in_string:
-                at = self._end_of(_STRING, at)
-                if at >= len(data) or data[at] != _QUOTE:
-                    break  # an escape may be cut here
-                self._in_string = False
-                at += 1
-                continue
-            at = self._end_of(_SKIPPED, at)
-            if at >= len(data):
-                break
-            found = data[at]
-            at += 1
-            if found == _QUOTE:
-                self._in_string = True
-            elif found in _OPENING:
-                self._depth += 1
-            else:
-                self._depth -= 1
-                if not self._depth:
-                    return at
-        self._at = at
-        return None
-
-    def _end_of(self, pattern: re.Pattern[bytes], at: int) -> int:
-        found = pattern.match(self._pending, at)
-        assert found is not None
-        return found.end()
 
 
 def _check_strings(data: bytes, found: Json) -> None:
