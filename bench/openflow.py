@@ -262,7 +262,7 @@ class OpenVswitchOfctl:
     def forget(self) -> None:
         self.ofctl("del-flows", self.target, LEARNED)
         self.daemon.forget_megaflows()
-        wait_until(lambda: self.daemon.megaflows() < 5, "Open vSwitch forgets its megaflows", 10)
+        wait_until(lambda: self.daemon.megaflows() < 5, "Open vSwitch forgets its megaflows", 60)
 
     def close(self) -> None:
         self.daemon.close()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.openflow_messages import VERSIONS, actions, flow_actions, matches
 from vswitch.messages.errors import OpenFlowError
+from vswitch.openflow import legacy_match
 from vswitch.openflow.actions import decode_actions, encode_actions
 from vswitch.openflow.errors import ALIASES, NUMBERS
 from vswitch.openflow.instructions import decode_instructions, encode_instructions
@@ -77,3 +78,31 @@ def test_broken_bytes_are_refused(version, data) -> None:
                 refused_or_read(decode_match, broken)
             if version >= 2:
                 refused_or_read(decode_instructions, broken, version)
+
+
+@st.composite
+def matches_of_10_of_a_kind(draw: st.DrawFn) -> list[bytes]:
+    """Some with the same wildcards, type and protocol, which are read by one plan."""
+    wild = draw(st.integers(0, (1 << 32) - 1)) | draw(st.sampled_from([0, 0x300003, 0x3820FF]))
+    eth_type = draw(st.sampled_from([0x0800, 0x86DD, 0x0806, 0x8847]) | st.integers(0, 0xFFFF))
+    proto = draw(st.sampled_from([1, 6, 17, 58, 132]) | st.integers(0, 255))
+    found = []
+    for _ in range(3):
+        data = bytearray(draw(st.binary(min_size=40, max_size=40)))
+        data[:4], data[22:24], data[25] = wild.to_bytes(4, "big"), eth_type.to_bytes(2, "big"), proto
+        found.append(bytes(data))
+    return found
+
+
+@examples(150)
+@given(matches_of_10_of_a_kind())
+def test_matches_of_10_are_read_by_a_plan_as_field_by_field(matches: list[bytes]) -> None:
+    for data in matches:
+        read: list[tuple[int, int] | str] = []
+        for reader in (legacy_match._decode_10, legacy_match._read_10):
+            try:
+                match = reader(data, 0)
+                read.append((match.value, match.mask))
+            except OpenFlowError as error:
+                read.append(str(error))
+        assert read[0] == read[1], data.hex()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -233,6 +234,87 @@ def test_what_raises_ends_its_own_connection_alone(tmp_path: Path) -> None:
         assert owner.closed == ["handling what it sent failed"]
         for writer in writers:
             writer.close()
+        await listener.stop()
+
+    run(test)
+
+
+def asking(path: Path, requests: int) -> list[bytes]:
+    """What a tool in a thread of its own is answered, which asks as soon as it is answered."""
+    answers = []
+    with socket.socket(socket.AF_UNIX) as tool:
+        tool.settimeout(20)
+        tool.connect(str(path))
+        for number in range(requests):
+            try:
+                tool.sendall(b"%06d" % number)
+                answer = tool.recv(6, socket.MSG_WAITALL)
+            except ConnectionError:
+                break
+            if not answer:
+                break
+            answers.append(answer)
+    return answers
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["stays", "is closed in the middle"])
+def test_one_who_asks_at_once_is_lingered_with_and_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.setattr(streams, "QUICK_NS", 10**10)
+    monkeypatch.setattr(streams, "LINGER_NS", 5 * 10**8)  # the tool has to be as quick as that
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        owner = Owner()
+        others = 0
+
+        def answer(data: bytes) -> None:
+            owner.data(data)
+            if ends and len(owner.received) == 6 * 500:
+                owner.streams[0].close("enough")
+            else:
+                owner.streams[0].write(data)
+
+        def other() -> None:
+            nonlocal others
+            others += 1
+            loop.call_soon(other)
+
+        def opened(stream: Stream) -> None:
+            owner.open(stream)
+            stream.on_data = answer
+
+        path = tmp_path / "bridge.sock"
+        listener = Listener(parse_target(f"punix:{path}"), opened)
+        await listener.start()
+        other()
+        before = others
+        answers = await loop.run_in_executor(None, asking, path, 1000)
+        expected = [b"%06d" % number for number in range(1000)]
+        assert answers == (expected[:499] if ends else expected)
+        assert owner.streams[0].lingered > (300 if ends else 700)
+        assert others - before > 10, "the event loop has had no turn"
+        assert bytes(owner.received) == b"".join(expected[: 500 if ends else 1000])
+        await until(lambda: owner.closed)
+        await listener.stop()
+
+    run(test)
+
+
+def test_one_who_does_not_ask_at_once_is_not_lingered_with(tmp_path: Path) -> None:
+    async def test() -> None:
+        owner = Owner()
+        path = tmp_path / "bridge.sock"
+        listener = Listener(parse_target(f"punix:{path}"), owner.open)
+        await listener.start()
+        _, writer = await asyncio.open_unix_connection(str(path))
+        for _ in range(5):
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        await until(lambda: len(owner.received) == 5)
+        assert owner.streams[0].lingered == 0
+        writer.close()
         await listener.stop()
 
     run(test)

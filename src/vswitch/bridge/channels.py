@@ -130,7 +130,7 @@ class Channel:
         failed = None
         stream.busy = True
         while True:
-            if not self._send_part():
+            if not (self._parts and self._send_part()):
                 event = next(self._events, None)
                 if event is None:
                     stream.busy = False

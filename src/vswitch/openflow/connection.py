@@ -126,6 +126,8 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """What the connection itself has to say (hello, echoes, errors) since it was last asked."""
+        if not self._outgoing:  # hot: once per message
+            return b""
         data = b"".join(self._outgoing)
         self._outgoing.clear()
         return data

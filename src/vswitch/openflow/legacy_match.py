@@ -115,8 +115,59 @@ def _prefix(wildcarded: int) -> bytes:
 _PREFIXES = tuple(_prefix(count) for count in range(64))
 
 
+# Where the 40 bytes have fields that the key has too, byte for byte.
+_SAME_BYTES = {
+    "eth_src": (6, 6), "eth_dst": (12, 6), "eth_type": (22, 2), "ip_proto": (25, 1), "ipv4_src": (28, 4),
+    "ipv4_dst": (32, 4), "tcp_src": (36, 2), "tcp_dst": (38, 2),
+}  # fmt: skip
+_NOT_PLANNED = _VLAN | _PCP | _IN_PORT | _TOS
+_PLANNED_TYPES = (_IPV4, _IPV6)
+_KIND = Struct("!I18xH1xB")
+
+
+class _Plan:
+    """How matches are read that have the same wildcards, type and protocol: the mask that all of them have, and the
+    bits that are brought from where they are to where they belong. `simple`: that is all there is to them."""
+
+    __slots__ = ("mask", "moves", "simple")
+
+    def __init__(self, kind: tuple[int, int, int], mask: int) -> None:
+        wild, eth_type, proto = kind
+        self.mask = mask
+        self.moves: list[tuple[int, int, int]] = []
+        self.simple = not _NOT_PLANNED & ~wild
+        if not wild & _ETH_TYPE:
+            self.simple &= eth_type in _PLANNED_TYPES and (proto in _WITH_PORTS or bool(wild & _PROTO))
+        for name, (at, size) in _SAME_BYTES.items():
+            bits = (1 << 8 * size) - 1
+            if mask >> _SHIFT[name] & bits:
+                self.moves.append((8 * at, bits, _SHIFT[name]))
+
+
+_plans: dict[tuple[int, int, int], _Plan] = {}
+
+
 # hot: once per flow-mod of OpenFlow 1.0
 def _decode_10(data: bytes, at: int) -> FlowMatch:
+    kind: tuple[int, int, int] = _KIND.unpack_from(data, at)
+    plan = _plans.get(kind)
+    if plan is None:
+        match = _read_10(data, at)
+        if len(_plans) >= MAX_KEPT:
+            _plans.clear()
+        _plans[kind] = _Plan(kind, match.mask)
+        return match
+    if not plan.simple:
+        return _read_10(data, at)
+    raw = int.from_bytes(data[at : at + MATCH_10_BYTES], "little")
+    value = 0
+    for here, bits, there in plan.moves:
+        value |= (raw >> here & bits) << there
+    return FlowMatch.from_ints(value, plan.mask)
+
+
+def _read_10(data: bytes, at: int) -> FlowMatch:
+    """The same, field by field."""
     (
         wild, in_port, eth_src, eth_dst, vid, pcp, eth_type, tos, proto, nw_src, nw_dst, tp_src, tp_dst,
     ) = _MATCH_10.unpack_from(data, at)  # fmt: skip

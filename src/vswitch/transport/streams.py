@@ -1,10 +1,12 @@
 """Bytes to and from peers, on asyncio: connections that are made, and made again, and such that are taken.
 
 What a peer sends is handed on in slices, one in each turn of the event loop, so that one who sends without end leaves
-the others their turn, and traffic its. Who is given a slice may say that it is `busy` with it: it is called once in
-each further turn, and handed nothing more, until it is done. What is to be sent to a peer waits in a bounded buffer:
-while it is more than `HIGH_BYTES`, nothing more is done for the peer (so no more answers arise), what may be dropped is
-dropped, and a peer that takes nothing for `STALL_S` is disconnected.
+the others their turn, and traffic its. A peer that asks again as soon as it is answered is looked at for a moment
+longer (`_linger`), as coming back to it by way of the event loop takes several times as long as the moment. Who is
+given a slice may say that it is `busy` with it: it is called once in each further turn, and handed nothing more, until
+it is done. What is to be sent to a peer waits in a bounded buffer: while it is more than `HIGH_BYTES`, nothing more is
+done for the peer (so no more answers arise), what may be dropped is dropped, and a peer that takes nothing for
+`STALL_S` is disconnected.
 
 Invariant: of each stream `on_close` is called once, after the last `on_data`.
 """
@@ -18,6 +20,7 @@ import os
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -34,6 +37,16 @@ SLICE_BYTES = 1 << 14
 
 READ_AHEAD_BYTES = 1 << 18
 """What is read of a peer before it is looked at; then TCP lets the peer wait."""
+
+QUICK_NS = 100_000
+"""A peer that asks again within that time after its last turn is one to linger with: a tool that waits for the answer
+to each of its requests."""
+
+LINGER_NS = 40_000
+"""How long its next request is waited for; tools make one in 10 to 30 us. One who does not is no such peer any more."""
+
+LINGER_TURN_NS = 400_000
+"""How long one such peer may have its turn before the event loop sees to the others: some ten requests."""
 
 HIGH_BYTES = 1 << 20
 """What may wait for a peer before nothing more is done for it. One answer, as that to dump-flows, may be longer."""
@@ -55,6 +68,9 @@ MAX_STREAMS = 320
 More than the owner takes for good, so that it may tell the others why."""
 
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 1.0, 8.0
+
+_MAY_LINGER = len(os.sched_getaffinity(0)) > 1
+"""On a single processor the peer could not ask meanwhile."""
 
 
 class Stream(asyncio.Protocol):
@@ -79,6 +95,10 @@ class Stream(asyncio.Protocol):
         self._scheduled = False
         self._reading = True
         self._writable = True
+        self._descriptor = -1  # of the socket, to linger at
+        self._turned_ns = 0  # when its last turn ended
+        self._quick = False
+        self.lingered = 0  # requests that came so
         self._stalled: asyncio.TimerHandle | None = None
         self._reason = ""
 
@@ -91,6 +111,8 @@ class Stream(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock is not None and _MAY_LINGER and transport.get_extra_info("sslcontext") is None:
+            self._descriptor = sock.fileno()
         self._opened(self)
         self._go_on()
 
@@ -103,7 +125,38 @@ class Stream(asyncio.Protocol):
             self._reading = False
             self._transport.pause_reading()
         if not self._scheduled and self._transport is not None:  # with TLS, some may come before `connection_made`
+            self._quick = time.monotonic_ns() - self._turned_ns < QUICK_NS
             self._turn()
+            if self._quick and self._descriptor >= 0:
+                self._linger()
+            self._turned_ns = time.monotonic_ns()
+
+    def _linger(self) -> None:
+        """Take the peer's next requests as soon as they come, as long as they come at once."""
+        # hot: once per request of a tool that waits for each answer
+        now_ns = time.monotonic_ns
+        descriptor = self._descriptor
+        turn_ends_ns = now_ns() + LINGER_TURN_NS
+        while not (self._scheduled or self.closed or self._incoming or self.busy or self.is_full or self.backlog):
+            ends_ns = now_ns() + LINGER_NS
+            data = b""
+            while not data and now_ns() < ends_ns:
+                try:
+                    data = os.read(descriptor, SLICE_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError:  # the event loop finds it out, too
+                    return
+                if not data:  # the end: so does it
+                    return
+            if not data:
+                self._quick = False
+                return
+            self._incoming += data
+            self.lingered += 1
+            self._turn()
+            if now_ns() > turn_ends_ns:
+                return
 
     def _turn(self) -> None:
         self._scheduled = False
