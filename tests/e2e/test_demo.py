@@ -136,10 +136,24 @@ def test_second_interrupt_does_not_disturb_the_clean_up(number: signal.Signals) 
             stack.callback(clean)
             signal.raise_signal(number)
 
-    with pytest.raises(Interrupted) as end:
-        work()
+    before = signal.signal(number, signal.SIG_DFL)  # who runs the tests may ignore it, as nohup does SIGHUP
+    try:
+        with pytest.raises(Interrupted) as end:
+            work()
+    finally:
+        signal.signal(number, before)
     assert cleaned == ["all"]
     assert end.value.signal == number
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_interrupt_during_the_clean_up_does_not_disturb_it() -> None:

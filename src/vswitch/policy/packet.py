@@ -252,9 +252,7 @@ class Reading:
     @property
     def version(self) -> int:
         """4 or 6 for an IP address; 0 for every other field, and without the header."""
-        if not self.present:
-            return 0
-        return {"ipv4": 4, "ipv6": 6}.get(self._view.field.kind.name, 0)
+        return self._view.version if self.present else 0
 
     @property
     def _version(self) -> int:

@@ -143,7 +143,9 @@ class Table(LockedMapping):
     def __setitem__(self, key: Any, value: Any) -> None:
         plain, value = self._own(key), frozen(value)
         with changing:
-            tell(self._set(plain, value))
+            waiting = self._set(plain, value)
+            if waiting:
+                tell(waiting)
 
     def _own(self, key: Any) -> Hashable:
         """A key that an entry may have."""
@@ -251,8 +253,10 @@ def frozen(value: Any) -> Hashable:
     # hot: for each read
     if type(value) is int:
         return value
+    if type(value) is Reading:
+        return int(value) if value.present else None
     if isinstance(value, tuple):
-        parts = [frozen(part) for part in value]
+        parts = [part if type(part) is int else frozen(part) for part in value]
         if type(value) is tuple:
             return tuple(parts)
         try:

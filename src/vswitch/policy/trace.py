@@ -25,7 +25,7 @@ __all__ = ["VIEWS", "Trace", "View"]
 class View:
     """A field, with at hand what a trace needs of it: where its slot lies, and what a packet that has it meets."""
 
-    __slots__ = ("begin", "end", "field", "has_ports", "max", "needs", "order", "shift", "slot")
+    __slots__ = ("begin", "end", "field", "has_ports", "max", "needs", "order", "shift", "slot", "version")
 
     def __init__(self, field: Field, needs: tuple[tuple[View, tuple[int, ...]], ...]) -> None:
         slot = field.slot
@@ -36,6 +36,7 @@ class View:
         self.shift = field.shift
         self.max = field.max
         self.needs = needs
+        self.version = {"ipv4": 4, "ipv6": 6}.get(field.kind.name, 0)  # of IP, whose addresses it holds
         self.has_ports = any(need.field.name == "ip_proto" for need, _ in needs)
 
 
@@ -132,20 +133,28 @@ class Trace:
 
     def bits(self, view: View, mask: int) -> int:
         """The value of those bits of a field that are in `mask`, all of which are known from now on."""
-        self._known[view.slot] = self._known.get(view.slot, 0) | mask << view.shift
-        return self.peek(view, mask)
+        slot, shift = view.slot, view.shift
+        self._known[slot] = self._known.get(slot, 0) | mask << shift
+        value = self._values.get(slot)  # as in `peek`, without another call
+        if value is None:
+            value = self._values[slot] = int.from_bytes(self._bytes[view.begin : view.end], view.order)
+        return value >> shift & mask
 
     def is_equal(self, view: View, mask: int, other: int) -> bool:
         """Whether the bits in `mask` are `other`: if not, known from the top to the first bit that differs."""
         if other & ~mask:
             return False  # whatever the packet
-        known = self._known.get(view.slot, 0)
-        differs = self.peek(view, mask) ^ other
+        slot, shift = view.slot, view.shift
+        known = self._known.get(slot, 0)
+        value = self._values.get(slot)
+        if value is None:
+            value = self._values[slot] = int.from_bytes(self._bytes[view.begin : view.end], view.order)
+        differs = (value >> shift & mask) ^ other
         if not differs:
-            self._known[view.slot] = known | mask << view.shift
+            self._known[slot] = known | mask << shift
             return True
-        if not differs & known >> view.shift:
-            self._known[view.slot] = known | (mask & -1 << differs.bit_length() - 1) << view.shift
+        if not differs & known >> shift:
+            self._known[slot] = known | (mask & -1 << differs.bit_length() - 1) << shift
         return False
 
     def settle(self, view: View, mask: int, begin: int, end: int) -> tuple[int, int]:
