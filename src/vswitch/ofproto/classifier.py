@@ -76,10 +76,15 @@ class Wildcards:
         self.mask = mask
 
 
-class _Prefixes:
-    """The prefixes of one length that rules have in one field, and the answer for the key that was looked up last."""
+_MAX_ANSWERED = 256
+"""Answers that are kept for the prefixes of one length."""
 
-    __slots__ = ("_key", "_masks", "_needed", "_set", "_shift", "_size", "_tail", "_word")
+
+class _Prefixes:
+    """The prefixes of one length that rules have in one field, and what was answered since they changed: new flows
+    often are those of hosts that have others."""
+
+    __slots__ = ("_answered", "_masks", "_set", "_shift", "_size", "_tail", "_word")
 
     def __init__(self, slot: Slot, length: int) -> None:
         self._shift = 8 * slot.offset
@@ -88,27 +93,31 @@ class _Prefixes:
         self._tail = 8 * slot.size - length
         self._masks = _PREFIX_MASKS[slot]
         self._set = PrefixSet(length)
-        self._key = -1
-        self._needed = 0
+        self._answered: dict[int, int] = {}  # what was in the field -> the bits of a key that prove it
 
-    def _take(self, value: int) -> int:
-        word = (value >> self._shift & self._word).to_bytes(self._size, "little")
-        return int.from_bytes(word, "big") >> self._tail
+    def _take(self, word: int) -> int:
+        return int.from_bytes(word.to_bytes(self._size, "little"), "big") >> self._tail
 
     def insert(self, value: int) -> None:
-        self._set.insert(self._take(value))
-        self._key = -1
+        self._set.insert(self._take(value >> self._shift & self._word))
+        self._answered.clear()
 
     def remove(self, value: int) -> None:
-        self._set.remove(self._take(value))
-        self._key = -1
+        self._set.remove(self._take(value >> self._shift & self._word))
+        self._answered.clear()
 
     def why_not(self, key: int) -> int:
         """The bits of `key` that prove that it has none of them; 0: it has one."""
-        if self._key != key:
-            self._needed = self._set.needed(self._take(key))
-            self._key = key
-        return self._masks[self._needed] if self._needed else 0
+        # hot: for each subtable without a rule
+        word = key >> self._shift & self._word
+        found = self._answered.get(word)
+        if found is None:
+            needed = self._set.needed(self._take(word))
+            found = self._masks[needed] if needed else 0
+            if len(self._answered) >= _MAX_ANSWERED:
+                self._answered.clear()
+            self._answered[word] = found
+        return found
 
 
 def _by_priority(rule: Rule) -> int:
