@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "openflow": {"base", "fields", "model", "messages"},
     "ofproto": {"base", "fields", "packet", "model", "messages"},
     "control": {"base"},
+    "host": {"base", "fields", "model", "datapath"},
     "upcalls": {"base", "fields", "model", "datapath"},
     "api": {"base", "fields", "packet", "model", "text", "policy", "datapath", "upcalls"},
     "bridge": {

@@ -26,7 +26,16 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from vswitch.base.errors import ConfigError, ExistsError, KernelError, MachineError, NotFoundError
 from vswitch.datapath.ebpf.bpf_syscall import raise_errno
 
-__all__ = ["Device", "DeviceStats", "LinkEvent", "LinkMonitor", "Netdev", "RouteSocket"]
+__all__ = [
+    "MAX_OTHER_NAME",
+    "Device",
+    "DeviceStats",
+    "LinkEvent",
+    "LinkMonitor",
+    "Netdev",
+    "RouteSocket",
+    "is_device_name",
+]
 
 # include/uapi/linux/netlink.h, rtnetlink.h
 NLM_F_REQUEST = 0x1
@@ -50,6 +59,7 @@ _RTM_NEWLINK = 16
 _RTM_DELLINK = 17
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
+_RTM_NEWLINKPROP = 108
 _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
 _ARPHRD_ETHER = 1
@@ -67,7 +77,7 @@ _IFF_TUN_EXCL = 0x8000
 _MAX_NAME = 15
 """Characters of a device name: IFNAMSIZ without its end mark."""
 
-_MAX_OTHER_NAME = 127
+MAX_OTHER_NAME = 127
 """Of the other names that a device may have: ALTIFNAMSIZ without its end mark."""
 
 _MAX_MTU = (1 << 31) - 1
@@ -90,8 +100,8 @@ _MONITOR_DATAGRAMS = 256
 class Device:
     """A network device as it is now. `kind`: "veth", "tun", "bridge", ..., "" for a plain one; `up`: as set by the
     administrator; `carrier`: it can carry packets; `mac`: "" unless it is an Ethernet device; `alias`: a note of
-    whoever set it. Of a veth, `peer_ifindex` is the other end's number in its own namespace, and `peer_elsewhere` says
-    that this is another."""
+    whoever set it; `min_mtu`, `max_mtu`: what it takes, 0 if it does not say. Of a veth, `peer_ifindex` is the other
+    end's number in its own namespace, and `peer_elsewhere` says that this is another."""
 
     ifindex: int
     name: str
@@ -104,6 +114,8 @@ class Device:
     peer_elsewhere: bool = False
     master_ifindex: int | None = None
     alias: str = ""
+    min_mtu: int = 0
+    max_mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +293,16 @@ class Netdev:
         except ExistsError:
             raise ExistsError(f"device {name} exists already") from None
 
+    def add_other_name(self, which: str | int, name: str) -> None:
+        """Let a device be known by another name too (altname), which may be longer. ExistsError if it is taken."""
+        if not 0 < len(name.encode()) <= MAX_OTHER_NAME:
+            raise ConfigError(f"other name {name!r} of device {which} must have 1 to {MAX_OTHER_NAME} bytes")
+        try:
+            message = _link(which, IFLA_PROP_LIST={"attrs": [["IFLA_ALT_IFNAME", name]]})
+            self._ask(which, f"naming {name!r}", message, _RTM_NEWLINKPROP)
+        except ExistsError:
+            raise ExistsError(f"device {name} exists already") from None
+
     def set_alias(self, which: str | int, alias: str) -> None:
         """Set the note that `ip link` shows as the device's alias, at most 255 bytes."""
         self._ask(which, "setting the alias of", _link(which, IFLA_IFALIAS=alias), _RTM_SETLINK)
@@ -313,7 +335,7 @@ class Netdev:
         self.close()
 
     def _ask(self, which: str | int, doing: str, message: Any, command: int) -> list[Any]:
-        if isinstance(which, str) and len(which.encode()) > _MAX_OTHER_NAME:
+        if isinstance(which, str) and len(which.encode()) > MAX_OTHER_NAME:
             raise NotFoundError(f"device {which} does not exist")
         try:
             return self._route.request(f"{doing} device {which}", message, command)
@@ -431,6 +453,8 @@ def _device(link: Any) -> Device:
         peer_elsewhere=is_veth and link.get_attr("IFLA_LINK_NETNSID") is not None,
         master_ifindex=link.get_attr("IFLA_MASTER"),
         alias=link.get_attr("IFLA_IFALIAS") or "",
+        min_mtu=link.get_attr("IFLA_MIN_MTU") or 0,
+        max_mtu=link.get_attr("IFLA_MAX_MTU") or 0,
     )
 
 
@@ -452,12 +476,17 @@ def _mac(link: Any) -> str:
     return (link.get_attr("IFLA_ADDRESS") or "") if link["ifi_type"] == _ARPHRD_ETHER else ""
 
 
+def is_device_name(name: str) -> bool:
+    """Whether a device can be called so."""
+    return (
+        0 < len(name.encode()) <= _MAX_NAME
+        and name not in (".", "..")
+        and not any(c.isspace() or c in "/:%\0" for c in name)  # the kernel puts a number for %d
+    )
+
+
 def _checked_name(name: str) -> str:
-    if (
-        not 0 < len(name.encode()) <= _MAX_NAME
-        or name in (".", "..")
-        or any(c.isspace() or c in "/:%" for c in name)  # the kernel puts a number for %d
-    ):
+    if not is_device_name(name):
         raise ConfigError(f"device name {name!r} must have 1 to {_MAX_NAME} bytes, without spaces and / : %")
     return name
 
