@@ -28,7 +28,7 @@ from vswitch.bridge.channels import Channel
 from vswitch.bridge.collection import Collector, seldom
 from vswitch.bridge.commands import BridgeCommands
 from vswitch.bridge.control import ControlServer
-from vswitch.bridge.controllers import Controllers
+from vswitch.bridge.controllers import Controllers, ControllerState
 from vswitch.bridge.engine import Engine
 from vswitch.bridge.handler import PacketForControllers
 from vswitch.bridge.local import LocalController
@@ -45,6 +45,7 @@ from vswitch.messages.control import Error
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import (
     ALL_GROUPS,
+    ALL_TABLES,
     FlowCommand,
     FlowMod,
     GroupCommand,
@@ -119,10 +120,9 @@ class Bridge:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._turning = False
+        self._told_datapath_id = self._engine.switch.identity.datapath_id
         self._last_s = self._look_s = 0.0
-        if self.options.fail_mode == "standalone" and not self.options.controllers:
-            mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
-            self._engine.flow_mod(mod)
+        self._add_default_flow()
 
     @classmethod
     @contextlib.contextmanager
@@ -241,6 +241,39 @@ class Bridge:
         "native-tagged", "native-untagged". ConfigError: they do not go together."""
         self._engine.set_vlan(port, port_vlan(tag, trunks, vlan_mode))
 
+    async def reconfigure(self, options: BridgeOptions | None = None, **settings: Any) -> None:
+        """Have these options from now on, or these settings in place of its own, while it is served or not. What has
+        not changed goes on: connections stay, and so do flows, unless there are controllers now and were none, or the
+        other way round, or the fail mode changes without any. Of targets that cannot be used `controller_states`
+        tells. ConfigError: they make no sense, and nothing has changed."""
+        before = self.options
+        self.options = _options(options or before, settings)
+        self._engine.reconfigure(self.options)
+        had, has = bool(before.controllers), bool(self.options.controllers)
+        if had != has or (not has and before.fail_mode != self.options.fail_mode):
+            self._engine.flow_mod(FlowMod(FlowCommand.DELETE, table=ALL_TABLES))
+            self._engine.configure(standalone=False)
+            self._add_default_flow()
+            self._engine.settle()
+        elif self.options.fail_mode == "secure":
+            self._engine.configure(standalone=False)
+        if self._loop is not None:
+            self._listen_for_packets(not self.options.waits)
+            await self._controllers.reconfigure(self.options)
+            if self._engine.switch.identity.datapath_id != self._told_datapath_id:
+                self._controllers.reconnect()
+        self._told_datapath_id = self._engine.switch.identity.datapath_id
+
+    def _add_default_flow(self) -> None:
+        """What a switch does that nobody controls."""
+        if self.options.fail_mode == "standalone" and not self.options.controllers:
+            mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
+            self._engine.flow_mod(mod)
+
+    def controller_states(self) -> list[ControllerState]:
+        """What has become of each target of a controller, while it is served."""
+        return self._controllers.states()
+
     # ---- the program as the controller
 
     def send(self, *messages: Message) -> list[Message]:
@@ -340,6 +373,10 @@ class Bridge:
             self._engine.tick()
         self.process()
 
+    def follow_ports(self) -> None:
+        """See to ports that were added, changed or removed, at once."""
+        self._engine.follow_ports()
+
     def process(self) -> None:
         """Answer all that waits, without waiting for more."""
         engine = self._engine
@@ -361,19 +398,17 @@ class Bridge:
         if self._stop is not None:
             self._stop.set()
 
-    async def serve(self, ready: Callable[[], None] | None = None) -> None:
+    async def serve(self, ready: Callable[[], None] | None = None, *, strict: bool = True) -> None:
         """Be the switch on the running event loop until `stop` is called. `ready` is called when controllers may
-        connect."""
+        connect. ConfigError: it cannot be listened at some place; if it is not `strict`, `controller_states` tells."""
         loop = self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         engine = self._engine
         simulated = self.datapath.backend.simulated
-        await self._start_sockets()
-        descriptors: dict[int, Callable[[], None]] = {}
+        await self._start_sockets(strict)
+        self._listen_for_packets(not self.options.waits)
         if not simulated:
-            descriptors = {engine.upcalls.fileno(): self._turn, engine.ports_fileno(): engine.follow_ports}
-        for descriptor, work in descriptors.items():
-            loop.add_reader(descriptor, work)
+            loop.add_reader(engine.ports_fileno(), engine.follow_ports)
         self._last_s = loop.time()
         ticking = loop.create_task(self._tick(), name="tick")
         if ready is not None:
@@ -386,13 +421,24 @@ class Bridge:
                 await ticking
         finally:
             ticking.cancel()
-            for descriptor in descriptors:
-                loop.remove_reader(descriptor)
+            self._listen_for_packets(False)
+            if not simulated:
+                loop.remove_reader(engine.ports_fileno())
             await self._stop_sockets()
             self._loop = self._stop = None
 
-    async def _start_sockets(self) -> None:
-        await self._controllers.start()
+    def _listen_for_packets(self, listens: bool) -> None:
+        """Take those that come up, or let them wait in the ring."""
+        if self.datapath.backend.simulated or self._loop is None:
+            return
+        descriptor = self._engine.upcalls.fileno()
+        if listens:
+            self._loop.add_reader(descriptor, self._turn)
+        else:
+            self._loop.remove_reader(descriptor)
+
+    async def _start_sockets(self, strict: bool) -> None:
+        await self._controllers.start(strict=strict)
         if self.options.control:
             self._control = ControlServer(self.options.control, self._commands.commands)
             try:
@@ -411,7 +457,7 @@ class Bridge:
         """Packets have come up, or gates wait to be opened."""
         self._turning = False
         engine = self._engine
-        if self._closed:
+        if self._closed or self.options.waits:
             return
         if self._shedding.undecided and self._loop is not None and self._loop.time() >= self._look_s:
             self._look_s = self._loop.time() + LOOK_S

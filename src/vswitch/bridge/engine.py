@@ -10,6 +10,7 @@ controllers are to be sent of packets.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from vswitch.bridge.effects import Effects
 from vswitch.bridge.handler import Handler, PacketForControllers
 from vswitch.bridge.megaflows import Megaflows, Standing
 from vswitch.bridge.meters import DatapathMeters, PolicedHere
-from vswitch.bridge.options import BridgeOptions
+from vswitch.bridge.options import BridgeOptions, TableSettings
 from vswitch.bridge.packet_outs import PacketOuts, may_wait
 from vswitch.bridge.packet_trace import PacketTrace, trace_packet
 from vswitch.bridge.packets import Paused, packet_in
@@ -90,9 +91,8 @@ class Engine:
         self.on_packet: Callable[[PacketIn, PacketForControllers], None] = lambda _packet, _what: None
         self.on_addressed: Callable[[Session, Message, int], None] = lambda _session, _message, _xid: None
         room = backend.options.max_meters
-        self.switch = Switch(
-            Identity(datapath_id=self._datapath_id()), max_flows=options.max_flows, max_meters=min(room, MAX_METERS)
-        )
+        self.switch = Switch(self._identity(), max_flows=options.max_flows, max_meters=min(room, MAX_METERS))
+        self._configure_tables(options)
         self.view = BridgeView(self.switch, MacTable(options.max_macs, options.mac_age_s * 10**9))
         self.sends = Sends()
         self.paused = Paused()
@@ -135,11 +135,42 @@ class Engine:
         if self.adopted and not self.restoration:
             self.end_restoring()
 
-    def _datapath_id(self) -> int:
+    def _identity(self) -> Identity:
         """What was given; else what follows from ports and name."""
-        if self.options.datapath_id is not None:
-            return self.options.datapath_id
-        return datapath_id_of(self.datapath.name, self.datapath.ports)
+        options = self.options
+        number = options.datapath_id
+        if number is None:
+            number = datapath_id_of(self.datapath.name, self.datapath.ports)
+        return Identity(datapath_id=number, serial=options.serial, datapath=options.description)
+
+    def reconfigure(self, options: BridgeOptions) -> None:
+        """Have these settings from now on; what they do not bear on stays as it is."""
+        before, self.options = self.options, options
+        if (identity := self._identity()) != self.switch.identity:
+            self.switch.identify(identity)
+        if (options.tables, options.max_flows) != (before.tables, before.max_flows):
+            self._configure_tables(options)
+        if (options.max_macs, options.mac_age_s) != (before.max_macs, before.mac_age_s):
+            self.macs_changed(self.view.macs.resize(options.max_macs, options.mac_age_s * 10**9))
+        self.handler.idle_timeout_s = options.idle_timeout_s
+        self.megaflows.limit = options.max_megaflows
+        if len(self.megaflows) > self.megaflows.limit:
+            self.megaflows.evict()
+        for name in before.vlans.keys() | options.vlans.keys():
+            if before.vlans.get(name) != options.vlans.get(name):
+                self._put_vlan(name, options.vlans.get(name))
+        self.configure()
+        if before.waits and not options.waits:
+            self.end_restoring()
+        self.settle()
+
+    def _configure_tables(self, options: BridgeOptions) -> None:
+        """Flows that are more than a table may have from now on stay."""
+        self.switch.tables.max_flows = options.max_flows
+        for table in self.switch.tables:
+            settings = options.tables.get(table.number, TableSettings())
+            table.name, table.eviction = settings.name, settings.evicts
+            table.max_flows = options.max_flows if settings.max_flows is None else settings.max_flows
 
     # ---- messages
 
@@ -225,6 +256,11 @@ class Engine:
     def set_vlan(self, name: str, vlan: PortVlan | None) -> None:
         """How the port of this name treats VLANs from now on; None: as a trunk of all. What was learned there, in other
         VLANs, is forgotten."""
+        self._put_vlan(name, vlan)
+        self.configure()
+        self.settle()
+
+    def _put_vlan(self, name: str, vlan: PortVlan | None) -> None:
         if vlan is None:
             self._vlans.pop(name, None)
         else:
@@ -232,8 +268,6 @@ class Engine:
         for port in self.switch.ports:
             if port.name == name:
                 self.macs_changed(self.view.macs.flush(port.number))
-        self.configure()
-        self.settle()
 
     # ---- packets
 
@@ -348,7 +382,7 @@ class Engine:
             if len(self.view.frozen) > self.view.frozen.limit // 2:
                 self._forget_frozen()
         self.settle()
-        if self.restoration.is_due(now_ns):
+        if self.restoration.is_due(now_ns) and not self.options.waits:
             self.end_restoring()
 
     def end_restoring(self) -> int:
@@ -385,8 +419,9 @@ class Engine:
             self.macs_changed(self.view.macs.flush(number))
             self._carry_out(self.switch.port_removed(number))
             self.configure()
-        else:
-            self._put_port(describe(event.port))
+            return
+        with contextlib.suppress(NotFoundError):  # that it was removed is told next
+            self._put_port(describe(self.datapath.ports[event.port.number]))  # several may have happened to it by now
 
     def _put_port(self, port: PortDescription) -> None:
         """There is this port, as its device is now. Whether that is down is a matter of the device alone."""

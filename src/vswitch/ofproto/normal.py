@@ -114,6 +114,13 @@ class MacTable:
         self._drop((vlan, mac))
         return [(vlan, mac)]
 
+    def resize(self, limit: int, age_ns: int) -> list[tuple[int, int]]:
+        """Know so many addresses at most, and each for so long. Returns what was forgotten for that."""
+        if limit < 1:
+            raise ConfigError(f"limit of the MAC table {limit} is below 1")
+        self.limit, self.age_ns = limit, age_ns
+        return [self._evict() for _ in range(len(self._entries) - limit)]
+
     def clear_statistics(self) -> None:
         """Count anew."""
         self.learned = self.evicted = self.moved = self.expired = 0
