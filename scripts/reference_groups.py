@@ -28,7 +28,7 @@ GROUPS = {
     "ports": (
         "Ports",
         "`dp.ports`: devices on the switch, what they have counted, and what happens to them.",
-        "Ports Port PortKind PortStats DROP_REASONS PortEvent PortChange",
+        "Ports Port PortKind PortStats DROP_REASONS PortEvent PortChange Policing",
     ),
     "upcalls": (
         "Upcalls",

@@ -73,6 +73,7 @@ __all__ = [
     "OverlapError",
     "Packet",
     "PacketTrace",
+    "Policing",
     "Policy",
     "PolicyAnswer",
     "PolicyTimeoutError",

@@ -148,10 +148,11 @@ class LinkEvent:
 
 
 class RouteSocket:
-    """An rtnetlink socket: a request, its answers, the kernel's own words when it refuses."""
+    """A netlink socket, of rtnetlink by default: a request, its answers, the kernel's own words when it refuses."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """`protocol`: NETLINK_GENERIC speaks in the same way."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.bind((0, 0))
@@ -160,13 +161,20 @@ class RouteSocket:
     def request(self, what: str, message: Any, command: int, flags: int = 0) -> list[Any]:
         """Send a message of pyroute2, return the answers, of the same class. `what` begins the sentence of an error:
         NotFoundError (ENOENT, ENODEV), ExistsError, PrivilegeError, MachineError for the rest."""
+        answers = [type(message)(raw) for raw in self.ask(what, message, command, flags)]
+        for answer in answers:
+            answer.decode()
+        return answers
+
+    def ask(self, what: str, message: Any, command: int, flags: int = 0) -> list[bytes]:
+        """The same, but the answers are bytes as they came, header first: for lists that would take long to decode."""
         for _ in range(_DUMP_TRIES):
             answers, interrupted = self._exchange(what, message, command, flags)
             if not interrupted:
                 break
         return answers
 
-    def _exchange(self, what: str, message: Any, command: int, flags: int) -> tuple[list[Any], bool]:
+    def _exchange(self, what: str, message: Any, command: int, flags: int) -> tuple[list[bytes], bool]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         is_dump = flags & NLM_F_DUMP == NLM_F_DUMP
         flags |= NLM_F_REQUEST | (0 if is_dump else NLM_F_ACK)
@@ -174,7 +182,7 @@ class RouteSocket:
         message.reset()
         message.encode()
         self._socket.send(message.data)
-        answers: list[Any] = []
+        answers: list[bytes] = []
         interrupted = False
         while True:
             for kind, sequence, answer_flags, raw in _messages(self._socket.recv(_RECEIVE_BYTES)):
@@ -186,9 +194,7 @@ class RouteSocket:
                     if result < 0:
                         raise_errno(what, -result, _explanation(kind, answer_flags, raw))
                     return answers, interrupted
-                answer = type(message)(raw)
-                answer.decode()
-                answers.append(answer)
+                answers.append(raw)
 
     def close(self) -> None:
         self._socket.close()

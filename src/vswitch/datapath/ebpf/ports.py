@@ -23,22 +23,24 @@ from pathlib import Path
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, TableFullError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf import attach, bpf_syscall
-from vswitch.datapath.ebpf.layout import PORT_COUNTERS, PORT_INFO, PORT_RING
+from vswitch.datapath.ebpf.layout import POLICER, PORT_COUNTERS, PORT_INFO, PORT_RING
 from vswitch.datapath.ebpf.netdev import Device, LinkEvent, LinkMonitor, Netdev
 from vswitch.datapath.ebpf.state import State, hidden_name, is_hidden_name, owner_mark
-from vswitch.model.port import DROP_REASONS, Port, PortChange, PortEvent, PortKind, PortStats
+from vswitch.model.port import DROP_REASONS, Policing, Port, PortChange, PortEvent, PortKind, PortStats
 
 __all__ = ["PortTable", "take_down"]
 
 logger = logging.getLogger("vswitch")
 
 _U32 = 0xFFFFFFFF
-_FLAG_TUNNEL, _FLAG_PEER = 1, 2
+_FLAG_TUNNEL, _FLAG_PEER, _FLAG_POLICED = 1, 2, 4
 _KINDS = (None, PortKind.SYSTEM, PortKind.INTERNAL, PortKind.TAP)
 _TUNNEL_DEVICES = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan")
 _NAME_BYTES, _AT_KIND, _AT_UNFINISHED = 16, 18, 19
 _COUNTER_WORDS, _RING_WORDS = PORT_COUNTERS.size // 8, PORT_RING.size // 8
 _PRODUCED, _CONSUMED, _QUOTA, _LOST, _MISS_COST, _MISS_BURST = range(6)
+_POLICER_WORDS = POLICER.size // 8
+_COST, _BURST = 1, 2
 _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
@@ -79,6 +81,7 @@ class PortTable:
         self._words = state.memory["ports"].view.cast("Q")  # ifindex | slot << 32 | flags << 48
         self._infos = state.memory["port_infos"].view
         self._rings = state.memory["port_rings"].view.cast("Q")
+        self._policers = state.memory["policers"].view.cast("Q")
         self._counters = state.memory["port_counters"].view.cast("Q")
         self._slots = state.memory["port_infos"].entries
         self._quota = 0
@@ -350,7 +353,7 @@ class PortTable:
         old = (self._words[number] & _U32).to_bytes(4, "little")
         flags = ifindex = 0
         if device is not None:
-            ifindex, flags = device.ifindex, _flags(entry, device)
+            ifindex, flags = device.ifindex, self._flags(entry, device)
         self._words[number] = ifindex | entry.slot << 32 | flags << 48  # one store, so never half
         if any(old) and bpf_syscall.map_lookup(by_ifindex, old, 4) == value and old != ifindex.to_bytes(4, "little"):
             bpf_syscall.map_delete(by_ifindex, old)
@@ -358,6 +361,15 @@ class PortTable:
             bpf_syscall.map_update(by_ifindex, ifindex.to_bytes(4, "little"), value)
             self._state.memory["ifindex_hints"].value(ifindex & 0xFFFF)[:] = value
         entry.port = _with_device(entry.port, device)
+
+    def _flags(self, entry: _Entry, device: Device) -> int:
+        """What the kernel is to know of a port's device. It drops, and does not count, what is handed to an end of a
+        pair that is down or in this namespace. The other end cannot be asked; but the pair has a carrier exactly while
+        both ends are up, and an end that moves to another namespace is set down for that."""
+        flags = self._policed(entry.slot) | (_FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0)
+        if entry.peer and device.peer_elsewhere and device.up and device.carrier:
+            flags |= _FLAG_PEER
+        return flags
 
     def _write(self, entry: _Entry) -> None:
         """Record a port, as unfinished; the kind, which makes it a record, last."""
@@ -377,6 +389,8 @@ class PortTable:
             begin = (slot + stripe * self._slots) * _COUNTER_WORDS
             for at in range(begin, begin + _COUNTER_WORDS):
                 self._counters[at] = 0
+        at = 2 * slot * _POLICER_WORDS
+        self._policers[at + _COST] = self._policers[at + _POLICER_WORDS + _COST] = 0
         at = slot * _RING_WORDS
         # what is in the ring of an earlier port in this slot is not this port's
         self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
@@ -415,6 +429,26 @@ class PortTable:
             self._rings[at + _MISS_COST] = 0  # while the burst is that of another rate
             self._rings[at + _MISS_BURST] = burst_ns
             self._rings[at + _MISS_COST] = cost_ns
+
+    def set_policing(self, which: int | str, policing: Policing) -> None:
+        """Bound what comes in by a port, from now on; `Policing()` for no bound. What a port was policed by goes with
+        it."""
+        self._state.need_control("policing a port")
+        entry = self._entry(which)
+        for bucket, (cost, burst) in enumerate(policing.buckets):
+            at = (2 * entry.slot + bucket) * _POLICER_WORDS
+            if (self._policers[at + _COST], self._policers[at + _BURST]) != (cost, burst):
+                self._policers[at + _COST] = 0  # while the burst is that of another rate
+                self._policers[at + _BURST] = burst
+                self._policers[at] = 0  # begins with a whole burst
+                self._policers[at + _COST] = cost
+        word = self._words[entry.port.number]
+        self._words[entry.port.number] = word & ~(_FLAG_POLICED << 48) | self._policed(entry.slot) << 48
+
+    def _policed(self, slot: int) -> int:
+        """The flag, as the buckets say."""
+        at = 2 * slot * _POLICER_WORDS
+        return _FLAG_POLICED if self._policers[at + _COST] or self._policers[at + _POLICER_WORDS + _COST] else 0
 
     def slot_of(self, number: int) -> int:
         """Where the counters of port `number` are; 0, where all others are counted, if there is none."""
@@ -519,7 +553,7 @@ class PortTable:
     def _look_at_peer(self, entry: _Entry, ifindex: int) -> None:
         """Something happened to a device with `peer_redirect`: whether packets can be handed to its other end."""
         with contextlib.suppress(NotFoundError):  # it is gone: that event is on its way
-            flags = _flags(entry, self._devices.device(ifindex))
+            flags = self._flags(entry, self._devices.device(ifindex))
             self._words[entry.port.number] = ifindex | entry.slot << 32 | flags << 48
 
     def _rename(self, entry: _Entry, name: str) -> bool:
@@ -543,16 +577,6 @@ class PortTable:
             happened.append(PortChange.CHANGED)
         entry.port = new
         return [PortEvent(change, new) for change in happened]
-
-
-def _flags(entry: _Entry, device: Device) -> int:
-    """What the kernel is to know of a port's device. It drops, and does not count, what is handed to an end of a pair
-    that is down or in this namespace. The other end cannot be asked; but the pair has a carrier exactly while both
-    ends are up, and an end that moves to another namespace is set down for that."""
-    flags = _FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0
-    if entry.peer and device.peer_elsewhere and device.up and device.carrier:
-        flags |= _FLAG_PEER
-    return flags
 
 
 def _with_device(port: Port, device: Device | None) -> Port:

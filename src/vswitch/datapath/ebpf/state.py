@@ -60,11 +60,11 @@ _TRIES = 100
 
 _MAPS = (
     "flows", "flow_stats", "index_buckets", "cache", "ops", "ports", "port_infos", "port_counters", "port_rings",
-    "counters", "meters", "injections", "ports_by_ifindex", "ifindex_hints", "upcalls", "programs",
+    "counters", "meters", "policers", "injections", "ports_by_ifindex", "ifindex_hints", "upcalls", "programs",
 )  # fmt: skip
 _MEMORY = (
     "flows", "flow_stats", "ops", "ports", "port_infos", "port_counters", "port_rings", "counters", "meters",
-    "injections", "ifindex_hints",
+    "policers", "injections", "ifindex_hints",
 )  # fmt: skip
 _STATE = "state"
 _TAIL_CALLED = ("vs_lookup", "vs_actions", "vs_upcall")
@@ -437,6 +437,7 @@ class State:
             "port_rings": options.max_ports + 1,
             "counters": stripes,
             "meters": options.max_meters,
+            "policers": 2 * (options.max_ports + 1),
             "injections": 1024,
             "ports_by_ifindex": options.max_ports,
             "ifindex_hints": 65536,
