@@ -9,6 +9,7 @@ import pytest
 
 from tests.vswitchd import add_bridge, add_port, change, insert, mapping
 from vswitch.bridge.options import ControllerSettings, TableSettings
+from vswitch.model.port import Policing
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Change, Database
 from vswitch.ovsdb.transaction import execute
@@ -116,6 +117,14 @@ def test_numbers_of_ports_are_what_is_asked_for_or_what_they_were() -> None:
     assert (interface(ofport_request=7).request, interface(ofport_request=7).last) == (7, None)
     assert (interface(ofport=9).request, interface(ofport=9).last) == (None, 9)
     assert interface(ofport=-1).last is None
+
+
+def test_policing() -> None:
+    assert interface(ingress_policing_rate=1000, ingress_policing_kpkts_rate=5).policing == Policing(1000, 8000, 5, 16)
+    wrong = interface(ingress_policing_rate=1, ingress_policing_burst=1 << 62)
+    assert wrong.policing == Policing()
+    assert "burst_kb" in wrong.note
+    assert not wrong.error
 
 
 CONTROLLERS: list[tuple[dict[str, Any], ControllerSettings | None, str]] = [

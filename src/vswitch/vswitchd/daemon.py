@@ -16,14 +16,13 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from vswitch.base.errors import NotFoundError, VswitchError
+from vswitch.base.errors import VswitchError
 from vswitch.bridge.controllers import ControllerState
 from vswitch.ovsdb.database import Change
 from vswitch.ovsdb.types import Json
 from vswitch.vswitchd.plan import Wanted, WantedBridge, plan
-from vswitch.vswitchd.reconcile import LOCAL_OFPORT, InterfaceFacts, Reconciler
+from vswitch.vswitchd.reconcile import Reconciler
 from vswitch.vswitchd.rows import asks_for_something, rows_of
-from vswitch.vswitchd.running import LOCAL_PORT
 from vswitch.vswitchd.source import Source
 from vswitch.vswitchd.status import (
     Said,
@@ -33,7 +32,6 @@ from vswitch.vswitchd.status import (
     differences,
     interface_row,
     root_row,
-    statistics_row,
 )
 
 __all__ = ["Vswitchd"]
@@ -131,10 +129,11 @@ class Vswitchd:
             self.wanted = plan(self._source.database, str(self._folder))
             for note in self.wanted.notes:
                 logger.warning("%s", note)
-            await self.reconciler.apply(self.wanted)
+            if await self.reconciler.apply(self.wanted):
+                self._asked = True
             if self._asked:  # something else meanwhile
                 return
-        elif self._news:
+        elif self._news or now_s >= self._statistics_s:
             self.reconciler.look(self.wanted)
         self._news = False
         await self._tell(now_s)
@@ -164,9 +163,7 @@ class Vswitchd:
         for bridge in wanted.bridges:
             self._say_bridge(said, bridge, counts=counts)
         for identity, facts in self.reconciler.interfaces.items():
-            said.put("Interface", identity, interface_row(facts))
-            if counts and facts.number is not None:
-                self._say_statistics(said, identity, facts)
+            said.put("Interface", identity, interface_row(facts, counts=counts))
         operations = differences(database, said) + datapath_operations(database, wanted.root, wanted)
         if operations:
             await self._transact(operations)
@@ -188,16 +185,6 @@ class Vswitchd:
             if counts or self._told.get(controller.uuid) != now:
                 self._told[controller.uuid] = now
                 said.put("Controller", controller.uuid, controller_row(state, controller.error))
-
-    def _say_statistics(self, said: Said, identity: str, facts: InterfaceFacts) -> None:
-        running = self.reconciler.bridges.get(facts.bridge)
-        if running is None or facts.number is None:
-            return
-        number = LOCAL_PORT if facts.number == LOCAL_OFPORT else facts.number
-        try:
-            said.put("Interface", identity, statistics_row(running.datapath.ports.stats(number)))
-        except NotFoundError:
-            return
 
     async def _transact(self, operations: list[Json]) -> None:
         try:

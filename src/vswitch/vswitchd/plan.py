@@ -14,6 +14,8 @@ from typing import Any
 from vswitch.base.errors import ConfigError
 from vswitch.bridge.options import BridgeOptions, ControllerSettings, TableSettings
 from vswitch.datapath.ebpf.state import check_name
+from vswitch.host.policing import policing
+from vswitch.model.port import Policing
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Database
 from vswitch.transport.targets import Tls, parse_target
@@ -39,6 +41,7 @@ _LATER = (
 DATAPATH_TYPES = ("netdev", "system")
 """Names of kinds of datapaths that may be asked for. There is one kind here, which both of them mean."""
 
+_POLICING = ("rate", "burst", "kpkts_rate", "kpkts_burst")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{1,16})")
 _VERSIONS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
@@ -55,7 +58,8 @@ DEFAULT_MEGAFLOWS = 65_536
 @dataclass(frozen=True, slots=True)
 class WantedInterface:
     """`request`: the OpenFlow number that it is to have; `last`: the one that it had. `peer`: of a patch port the name
-    of the other. `mac`, `mtu`: None if it is to be left as it is. `error`: why it cannot be."""
+    of the other. `mac`, `mtu`: None if it is to be left as it is. `error`: why it cannot be; `note`: what is wrong with
+    it besides."""
 
     uuid: str
     name: str
@@ -65,7 +69,9 @@ class WantedInterface:
     mac: str | None = None
     mtu: int | None = None
     peer: str = ""
+    policing: Policing = field(default_factory=Policing)
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +321,11 @@ class _Reader:
             error = error or f"interface {name} is another port's already"
         self._taken.add(row.uuid)
         peer = options.get("peer", "") if kind == "patch" else ""
+        limits, note = Policing(), ""
+        try:
+            limits = policing(*(row.number(f"ingress_policing_{name}") or 0 for name in _POLICING))
+        except ConfigError as problem:
+            note = f"ingress policing: {problem}"
         return WantedInterface(
             row.uuid,
             name,
@@ -324,7 +335,9 @@ class _Reader:
             self._mac(row.text("mac"), f"{name}: mac"),
             row.number("mtu_request"),
             peer,
+            limits,
             error or _what_is_wrong(name, kind, peer),
+            note,
         )
 
 

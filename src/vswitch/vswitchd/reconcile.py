@@ -14,17 +14,18 @@ Invariant: after `apply`, each port that is in a datapath of ours is wanted ther
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vswitch.api.datapath import Datapath
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, VswitchError
 from vswitch.bridge.options import BridgeOptions
-from vswitch.datapath.ebpf.netdev import Device
 from vswitch.host.devices import Devices, device_name
+from vswitch.host.link import Driver, LinkFacts, Links
 from vswitch.host.watch import DeviceChange, DeviceWatch
 from vswitch.vswitchd.plan import Wanted, WantedBridge, WantedInterface
 from vswitch.vswitchd.running import LOCAL_PORT, RunningBridge
@@ -46,13 +47,12 @@ _OWNER = "vswitchd"
 @dataclass(frozen=True, slots=True)
 class InterfaceFacts:
     """What has become of an interface. `number`: OpenFlow's, None if it is no port. `device`: by which the host knows
-    it, None if there is none."""
+    it, None if there is none; `counted`: what the switch has received and sent there."""
 
-    bridge: str
-    name: str
-    kind: str
-    number: int | None
-    device: Device | None
+    number: int | None = None
+    device: LinkFacts | None = None
+    driver: Driver | None = None
+    counted: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
 
 
@@ -73,36 +73,31 @@ class Reconciler:
         self._folder = folder / "bridges"
         self._devices = Devices(_OWNER)
         self.watch = DeviceWatch()
-        self._by_name = {device.name: device for device in self.watch.devices.values()}
+        self._links = Links()
+        self._drivers: dict[int, tuple[str, Driver | None]] = {}  # ifindex -> name, what drives it
         self.bridges: dict[str, RunningBridge] = {}
         self.interfaces: dict[str, InterfaceFacts] = {}
+        self._tried: set[str] = set()
+        self._uuids: dict[str, list[str]] = {}  # of interfaces, by the names of their devices
         self._failures: dict[str, _Failure] = {}
         self._patches: dict[str, str] | None = None  # port -> peer, of those that there are; None: nobody knows
 
     # ---- time and devices
 
-    def follow_devices(self) -> bool:
-        """See to what has happened to devices. Whether something that failed may go well now."""
-        may_help = False
-        came: set[str] = set()
+    def follow_devices(self, ours: Collection[str] = ()) -> bool:
+        """See to what has happened to devices. Whether something that failed may go well now. `ours`: names that we
+        have just used, so that what happened to them helps nothing."""
+        touched: set[str] = set()
         for event in self.watch.read():
-            if event.change is DeviceChange.GONE or (event.before and event.before.name != event.device.name):
-                before = event.before or event.device
-                if (known := self._by_name.get(before.name)) is not None and known.ifindex == before.ifindex:
-                    del self._by_name[before.name]
-                came.add(before.name)
-            if event.change is not DeviceChange.GONE:
-                if event.before is None or event.before.name != event.device.name:
-                    came.add(event.device.name)
-                self._by_name[event.device.name] = event.device
-        for uuid, facts in self.interfaces.items():
-            if facts.name in came and uuid in self._failures:
-                del self._failures[uuid]
-                may_help = True
-        for name in came & self._failures.keys():  # of bridges, by name
-            del self._failures[name]
-            may_help = True
-        return may_help
+            before = event.before
+            if event.change is DeviceChange.CHANGED and before is not None and before.name == event.device.name:
+                continue
+            touched |= {event.device.name} | ({before.name} if before is not None else set())
+        touched.difference_update(ours)
+        keys = [key for name in touched for key in (name, *self._uuids.get(name, ())) if key in self._failures]
+        for key in keys:  # of bridges, by name, and of interfaces
+            del self._failures[key]
+        return bool(keys)
 
     @property
     def again_s(self) -> float | None:
@@ -127,8 +122,9 @@ class Reconciler:
 
     # ---- all of it
 
-    async def apply(self, wanted: Wanted) -> None:
-        """Make it so, as far as that goes."""
+    async def apply(self, wanted: Wanted) -> bool:
+        """Make it so, as far as that goes. Whether something that failed may go well by now."""
+        self._tried = set()
         bridges = {each.name: each for each in wanted.bridges if not each.error}
         await self._remove_bridges(bridges)
         for bridge in bridges.values():
@@ -149,11 +145,12 @@ class Reconciler:
         for each, bridge in running:
             each.follow_ports()
             await self._configure(each, bridge, wanted_ports[each.name])
-        self.follow_devices()
-        self._look(wanted)
+        may_help = self.follow_devices(self._tried)
+        self.look(wanted)
         known = {interface.uuid for bridge in wanted.bridges for interface in bridge.interfaces()}
         for key in [key for key in self._failures if key not in known and key not in bridges]:
             del self._failures[key]
+        return may_help
 
     # ---- bridges
 
@@ -212,6 +209,7 @@ class Reconciler:
         if remove:
             self._devices.remove_all_but(())
         self._devices.close()
+        self._links.close()
         self.watch.close()
 
     # ---- devices and ports
@@ -231,6 +229,7 @@ class Reconciler:
             if name in self._patches or not self._may_try(wanted[name].uuid, wanted[name]):
                 continue
             try:
+                self._tried |= {name, peer}
                 self._have_pair(name, peer)
             except VswitchError as problem:
                 self._failed(wanted[name].uuid, wanted[name], problem)
@@ -259,6 +258,7 @@ class Reconciler:
         numbers = {number for number in reserved if number is not None}
         for count, device in enumerate(order):
             interface = missing[device]
+            self._tried.add(device)
             if not self._may_try(interface.uuid, interface):
                 continue
             try:
@@ -288,6 +288,7 @@ class Reconciler:
             if mtu is None and interface.kind == "internal":
                 mtu = shortest
             self._set_device(running, name, interface, mac, mtu)
+            self._set_policing(running, name, interface)
         options = wanted.options
         if options.datapath_id is None:
             options = replace(options, datapath_id=address or 1)
@@ -317,32 +318,49 @@ class Reconciler:
         else:
             self._failures.pop(interface.uuid, None)
 
+    def _set_policing(self, running: RunningBridge, name: str, interface: WantedInterface) -> None:
+        if running.policing.get(name) == interface.policing:
+            return
+        try:
+            running.datapath.ports.set_policing(name, interface.policing)
+        except VswitchError as problem:
+            self._failed(interface.uuid, interface.policing, problem)
+        else:
+            running.policing[name] = interface.policing
+
     # ---- what has become of it
 
     def look(self, wanted: Wanted) -> None:
-        """Look again at what has become of the interfaces."""
-        self._look(wanted)
-
-    def _look(self, wanted: Wanted) -> None:
+        """Look at what has become of the interfaces."""
+        links = self._links.all()
+        by_name = {link.name: link for link in links.values()}
+        self._drivers = {index: known for index, known in self._drivers.items() if index in links}
         found: dict[str, InterfaceFacts] = {}
+        self._uuids = {}
         for bridge in wanted.bridges:
             running = self.bridges.get(bridge.name)
             there = running.ports() if running is not None else {}
-            why = bridge.error or ("" if running is not None else self._text_of(bridge.name))
+            why = bridge.error or self.why_not(bridge.name)
             for interface in bridge.interfaces():
                 name = _device(interface)
-                port = there.get(name)
-                device = self._by_name.get(name) if port is not None else None
-                error = interface.error or why or self._text_of(interface.uuid)
-                number = None
-                if port is not None and port.ifindex is not None and device is not None:
-                    number = LOCAL_OFPORT if port.number == LOCAL_PORT else port.number
-                elif not error:
-                    error = f"device {name} does not exist"
-                found[interface.uuid] = InterfaceFacts(
-                    bridge.name, interface.name, interface.kind, number, device, error
-                )
+                self._uuids.setdefault(name, []).append(interface.uuid)
+                error = interface.error or why or self._text_of(interface.uuid) or interface.note
+                port, link = there.get(name), by_name.get(name)
+                if port is None or port.ifindex is None or link is None:
+                    found[interface.uuid] = InterfaceFacts(error=error or f"device {name} does not exist")
+                    continue
+                number = LOCAL_OFPORT if port.number == LOCAL_PORT else port.number
+                end = links.get(port.ifindex, link)
+                found[interface.uuid] = InterfaceFacts(number, link, self._driver(link), end.statistics, error)
         self.interfaces = found
+
+    def _driver(self, link: LinkFacts) -> Driver | None:
+        name, driver = self._drivers.get(link.ifindex, ("", None))
+        if name != link.name:
+            with contextlib.suppress(VswitchError):  # it has just gone
+                driver = self._links.driver(link.name)
+            self._drivers[link.ifindex] = (link.name, driver)
+        return driver
 
     def why_not(self, bridge: str) -> str:
         """Why there is no such bridge, if that is so."""

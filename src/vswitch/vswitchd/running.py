@@ -17,7 +17,7 @@ from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.bridge.bridge import Bridge
 from vswitch.bridge.options import BridgeOptions
 from vswitch.datapath.ebpf.state import LeftoverError, Options
-from vswitch.model.port import Port, PortKind
+from vswitch.model.port import Policing, Port, PortKind
 from vswitch.vswitchd.plan import WantedInterface
 
 __all__ = ["LOCAL_PORT", "RunningBridge", "datapath_sizes"]
@@ -57,13 +57,15 @@ def _take(name: str, sizes: Options) -> Datapath:
 
 
 class RunningBridge:
-    """`kinds`: of each port's device what it was added as. `options`: as they were given last."""
+    """`kinds`, `policing`: of each port's device what it was added as, and what it was given. `options`: as they were
+    given last."""
 
     def __init__(self, datapath: Datapath, bridge: Bridge, options: BridgeOptions) -> None:
         self.datapath = datapath
         self.bridge = bridge
         self.options = options
         self.kinds: dict[str, str] = {}
+        self.policing: dict[str, Policing] = {}
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -164,6 +166,7 @@ class RunningBridge:
 
     def _remove(self, port: Port) -> None:
         self.kinds.pop(port.name, None)
+        self.policing.pop(port.name, None)
         try:
             self.datapath.ports.remove(port.number)
         except VswitchError as problem:  # nothing of it is wanted
@@ -178,6 +181,7 @@ class RunningBridge:
             number = self._number(interface, used, reserved)
         port = self.datapath.ports.add(device, number, kind=_KINDS[interface.kind])
         self.kinds[device] = interface.kind
+        self.policing[device] = Policing()
         return port
 
     def _number(self, interface: WantedInterface, used: set[int], reserved: Collection[int]) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from vswitch.base.version import OPEN_VSWITCH_VERSION, VERSION
 from vswitch.bridge.controllers import ControllerState
+from vswitch.host.link import Driver
 from vswitch.messages.control import ControllerRole
-from vswitch.model.port import PortStats
 from vswitch.ovsdb.database import Database
 from vswitch.ovsdb.types import Atom, Json, Value
 from vswitch.ovsdb.values import encode
@@ -27,7 +27,6 @@ __all__ = [
     "differences",
     "interface_row",
     "root_row",
-    "statistics_row",
 ]
 
 Cell = Atom | None | Mapping[str, Atom] | Iterable[str]
@@ -98,35 +97,38 @@ def bridge_row(bridge: WantedBridge, datapath_id: int | None, error: str) -> Row
     )
 
 
-def interface_row(facts: InterfaceFacts) -> Row:
-    """That of an interface."""
+def interface_row(facts: InterfaceFacts, *, counts: bool) -> Row:
+    """That of an interface. `counts`: with its counters."""
     device = facts.device
     if facts.number is None or device is None:
         return _row(
             ofport=-1, error=facts.error or None, ifindex=None, mac_in_use=None, admin_state=None, link_state=None,
-            mtu=None, statistics={}, status={},
+            link_speed=None, duplex=None, link_resets=None, mtu=None, statistics={}, status={},
         )  # fmt: skip
-    return _row(
+    row = _row(
         ofport=facts.number,
         error=facts.error or None,
         ifindex=device.ifindex,
         mac_in_use=device.mac or None,
         admin_state="up" if device.up else "down",
         link_state="up" if device.carrier else "down",
+        link_speed=device.speed_bps,
+        duplex=device.duplex,
+        link_resets=device.carrier_changes,
         mtu=device.mtu or None,
+        status=_driver_status(facts.driver),
     )
+    return row | (_row(statistics=facts.counted) if counts else {})
 
 
-def statistics_row(counted: PortStats) -> Row:
-    """The counters of an interface."""
-    dropped = sum(counted.drops.values())
-    return _row(
-        statistics={
-            "rx_packets": counted.rx_packets, "rx_bytes": counted.rx_bytes, "rx_dropped": dropped,
-            "rx_errors": counted.rx_errors, "tx_packets": counted.tx_packets, "tx_bytes": counted.tx_bytes,
-            "tx_dropped": counted.tx_dropped, "tx_errors": counted.tx_errors, "collisions": 0,
-        }
-    )  # fmt: skip
+def _driver_status(driver: Driver | None) -> dict[str, Atom]:
+    if driver is None:
+        return {}
+    return {
+        "driver_name": driver.name,
+        "driver_version": driver.version,
+        "firmware_version": driver.firmware_version,
+    }
 
 
 def controller_row(state: ControllerState | None, error: str) -> Row:
