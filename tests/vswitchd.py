@@ -121,6 +121,18 @@ class Daemon:
         if "is running" not in line:
             raise LabError(f"vswitch vswitchd: {line}{self.said()}")
 
+    def wait_until_answered(self) -> None:
+        """Until the database is served."""
+
+        def is_served() -> bool:
+            try:
+                self.client()
+            except MachineError:
+                return False
+            return True
+
+        wait_until(is_served, "the database is served", 20)
+
     def kill(self) -> None:
         """As a power cut would."""
         self._ended(signal.SIGKILL)

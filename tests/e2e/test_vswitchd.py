@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.datapaths import pinging
 from tests.lab import Host, Lab, wait_until
-from tests.vswitchd import Daemon, add_bridge, add_port, change
+from tests.vswitchd import Daemon, add_bridge, add_port, change, insert, mapping
 from vswitch import Datapath
 from vswitch.datapath.ebpf.netdev import Netdev
 
@@ -132,3 +136,133 @@ def test_a_bridge_that_was_removed_while_nobody_looked_is_gone_afterwards(
     daemon.start()
     wait_until(lambda: name not in Datapath.list(), "the datapath is gone")
     assert daemon.ofports() == {}
+
+
+def test_flows_are_as_they_were_after_an_orderly_end(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
+    one, two = pair
+    daemon.configure(
+        *add_bridge(name, fail_mode="secure"), *(each for host in pair for each in add_port(name, host.port))
+    )
+    daemon.ofctl(name, "add-group", "group_id=1,type=all,bucket=output:2")
+    daemon.ofctl(name, "add-flow", "priority=5,in_port=1,actions=group:1")
+    daemon.ofctl(name, "add-flow", "priority=5,cookie=0x7,in_port=2,actions=output:1")
+    assert one.ping(two.ip, count=2, interval_s=0.05).received == 2
+    assert daemon.end() == 0
+    assert one.ping(two.ip, count=2, interval_s=0.05).received == 2, "nobody is there, and packets are forwarded"
+    daemon.start()
+    flows = daemon.ofctl(name, "dump-flows")
+    assert "cookie=0x7" in flows
+    assert "actions=group:1" in flows
+    assert one.ping(two.ip, count=2, interval_s=0.05).received == 2
+
+
+class Controller:
+    """Listens for switches; `hellos`: how often one has come."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.target = f"tcp:127.0.0.1:{self.socket.getsockname()[1]}"
+        self.hellos = 0
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self.socket.accept()
+                peer.sendall(bytes([4, 0, 0, 8, 0, 0, 0, 1]))
+                self._open.append(peer)
+                self.hellos += 1
+
+    def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self._thread.join()
+        for peer in self._open:
+            peer.close()
+
+
+def test_controllers_come_and_go_and_others_stay_connected(daemon: Daemon, name: str) -> None:
+    with contextlib.closing(Controller()) as one, contextlib.closing(Controller()) as two:
+
+        def controllers(*targets: str) -> list[dict[str, Any]]:
+            """Operations, which give the bridge these."""
+            names = [["named-uuid", f"c{at}"] for at in range(len(targets))]
+            made = [insert("Controller", f"c{at}", target=target) for at, target in enumerate(targets)]
+            return [*made, change("Bridge", name, controller=["set", names])]
+
+        def is_connected(target: str) -> bool:
+            return any(row["target"] == target and row["is_connected"] for row in daemon.rows("Controller"))
+
+        daemon.configure(*add_bridge(name))
+        assert "NORMAL" in daemon.ofctl(name, "dump-flows")
+        daemon.configure(*controllers(one.target, "tcp:127.0.0.1:1", "punix:/etc/x"))
+        wait_until(lambda: is_connected(one.target), "one is connected", 10)
+        (row,) = [row for row in daemon.rows("Controller") if row["target"] == one.target]
+        assert row["role"] == "other"
+        assert dict(row["status"][1])["state"] == "ACTIVE"
+        assert "NORMAL" not in daemon.ofctl(name, "dump-flows"), "a controller says what there is"
+        daemon.ofctl(name, "add-flow", "actions=NORMAL")
+        errors = {row["target"]: dict(row["status"][1]).get("last_error", "") for row in daemon.rows("Controller")}
+        assert "a socket is to be in the folder" in errors["punix:/etc/x"]
+        daemon.wait_for(
+            "Bridge", name, lambda row: "controller punix:/etc/x" in dict(row["status"][1]), "the bridge says so too"
+        )
+
+        daemon.configure(*controllers(one.target, two.target), change("Bridge", name, fail_mode="secure"))
+        wait_until(lambda: is_connected(two.target), "two is connected", 10)
+        assert (one.hellos, two.hellos) == (1, 1)
+        assert "NORMAL" in daemon.ofctl(name, "dump-flows")
+        daemon.configure(change("Bridge", name, other_config=mapping({"datapath-id": "00000000000000ab"})))
+        wait_until(lambda: (one.hellos, two.hellos) == (2, 2), "they are told of another datapath", 10)
+        assert daemon.row("Bridge", name)["datapath_id"] == "00000000000000ab"
+        daemon.configure(*controllers())
+        assert daemon.rows("Controller") == []
+        assert not daemon.ofctl(name, "dump-flows").count("actions"), "it is secure, and nobody has said anything"
+
+
+def test_vlans_follow_the_database(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
+    one, two = pair
+    connect(daemon, name, one, two)
+    assert one.ping(two.ip, count=1, interval_s=0.05).received == 1
+    daemon.configure(change("Port", one.port, tag=7))
+    assert one.ping(two.ip, count=1, interval_s=0.05).received == 0
+    daemon.configure(change("Port", two.port, tag=7))
+    assert one.ping(two.ip, count=1, interval_s=0.05).received == 1
+
+
+def test_nothing_is_answered_while_flows_are_restored(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
+    one, two = pair
+    connect(daemon, name, one, two)
+    assert one.ping(two.ip, count=1, interval_s=0.05).received == 1
+    with pinging(one, two.ip) as seen:
+        daemon.configure(change("Open_vSwitch", None, other_config=mapping({"flow-restore-wait": "true"})))
+        daemon.end()
+        daemon.start()
+        assert "NORMAL" in daemon.ofctl(name, "dump-flows")
+        daemon.ofctl(name, "add-flow", "priority=9,actions=NORMAL")
+        daemon.configure(change("Open_vSwitch", None, other_config=mapping({})))
+        time.sleep(0.3)
+    assert not seen.lost
+    daemon.wait_for("Interface", one.port, lambda row: row["ofport"] == 1, "it is as before")
+    assert "priority=9" in daemon.ofctl(name, "dump-flows")
+
+
+def test_devices_get_addresses_and_lengths(daemon: Daemon, name: str, lab: Lab) -> None:
+    one = lab.host("h1", ip="10.0.0.1/24")
+    mac = "02:00:00:00:00:77"
+    daemon.configure(
+        *add_bridge(name, other_config=mapping({"hwaddr": mac})),
+        *add_port(name, "in0", "internal", mac="02:00:00:00:00:99", mtu_request=1400),
+        *add_port(name, one.port, mtu_request=1450),
+    )
+    assert daemon.row("Bridge", name)["datapath_id"] == "0000" + mac.replace(":", "")
+    rows = {row["name"]: (row["mac_in_use"], row["mtu"]) for row in daemon.rows("Interface")}
+    assert rows["in0"] == ("02:00:00:00:00:99", 1400)
+    assert rows[name] == (mac, 1450)
+    assert rows[one.port][1] == 1450
+    daemon.configure(change("Interface", one.port, mtu_request=10))
+    row = daemon.row("Interface", one.port)
+    assert "MTU 10 is outside" in row["error"]
+    assert row["ofport"] == 1

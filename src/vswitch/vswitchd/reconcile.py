@@ -29,6 +29,7 @@ from vswitch.host.link import Driver, LinkFacts, Links
 from vswitch.host.watch import DeviceChange, DeviceWatch
 from vswitch.vswitchd.plan import Wanted, WantedBridge, WantedInterface
 from vswitch.vswitchd.running import LOCAL_PORT, RunningBridge
+from vswitch.vswitchd.saved import load, save
 
 __all__ = ["LOCAL_OFPORT", "InterfaceFacts", "Reconciler"]
 
@@ -159,12 +160,21 @@ class Reconciler:
             await self._stop(name, remove=True)
         for name in [name for name, each in self.bridges.items() if each.is_over]:
             logger.error("%s: it is not served any more, and begins anew", name)
-            await self._stop(name, remove=False)
+            await self._stop(name, remove=False, keep_flows=True)
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             if folder.name not in wanted and folder.name not in self.bridges:
                 self._remove_leftover(folder)
 
-    async def _stop(self, name: str, *, remove: bool) -> None:
+    def _flows(self, name: str) -> Path:
+        """Where those of a bridge are kept."""
+        return self._folder / name / "flows"
+
+    async def _stop(self, name: str, *, remove: bool, keep_flows: bool = False) -> None:
+        if keep_flows:
+            try:
+                save(self.bridges[name].bridge, self._flows(name))
+            except OSError as problem:
+                logger.warning("%s: its flows are not kept: %s", name, problem.strerror)
         try:
             await self.bridges.pop(name).stop(remove=remove)
         except VswitchError as problem:
@@ -194,6 +204,10 @@ class Reconciler:
         try:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
             running = await RunningBridge.start(name, options)
+            if options.waits:
+                self._flows(name).unlink(missing_ok=True)  # somebody else loads them
+            else:
+                await load(running.bridge, self._flows(name))
         except VswitchError as problem:
             self._failed(name, None, problem)
         except OSError as problem:
@@ -205,7 +219,7 @@ class Reconciler:
     async def stop(self, *, remove: bool = False) -> None:
         """End all bridges; their datapaths forward on, or are removed with all that was made for them."""
         for name in list(self.bridges):
-            await self._stop(name, remove=remove)
+            await self._stop(name, remove=remove, keep_flows=not remove)
         if remove:
             self._devices.remove_all_but(())
         self._devices.close()

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from vswitch.api.datapath import Datapath
-from vswitch.base.errors import NotFoundError, VswitchError
+from vswitch.base.errors import VswitchError
 from vswitch.bridge.bridge import Bridge
 from vswitch.bridge.options import BridgeOptions
 from vswitch.datapath.ebpf.state import LeftoverError, Options
@@ -44,10 +44,8 @@ def datapath_sizes(options: BridgeOptions) -> Options:
 def _take(name: str, sizes: Options) -> Datapath:
     """The datapath of this name, which stays; made, if there is none that can be used."""
     try:
-        try:
-            datapath = Datapath.open(name)
-        except NotFoundError:
-            datapath = Datapath.create(name, local=False, exist_ok=True, options=sizes)
+        left = name in Datapath.list()  # with sizes that may be others
+        datapath = Datapath.create(name, local=False, exist_ok=True, options=None if left else sizes)
     except LeftoverError as problem:
         logger.warning("%s; this is done", problem)
         Datapath.delete(name)
