@@ -4,8 +4,9 @@ A device sends what its root qdisc gives it. Ours is recognised by what the kern
 without classes by its handle; one of htb, whose handle has to be 1: as the classes of queues are 1:N+1, by its `r2q`, a
 divisor that goes unused since each class is told its quantum.
 
-* htb: class 1:fffe is the port's rate, and the queues are its children. Rates, bursts and quanta are worked out as Open
-  vSwitch does. What changes is changed in place: packets that wait in a queue stay there.
+* htb: class 1:fffe is the port's rate, and the queues are its children, each of which gets a packet a second at least.
+  Rates, bursts and quanta are worked out as Open vSwitch does. What changes is changed in place: packets that wait in a
+  queue stay there.
 * The rest is one qdisc.
 
 Invariant: a root qdisc that is not ours is never touched: to shape a port that has one is refused. What fails leaves
@@ -51,7 +52,6 @@ _MARK = 0x7673  # "vs"
 _LEAF_HANDLE = _MARK << 16
 
 _DEFAULT_RATE_BPS = 100_000_000
-_LEAST_BYTES_PER_S = 1500
 _LEAST_PACKET_BYTES = 60
 _HEADERS_BYTES = 64
 _MAX_HTB_PRIORITY = 7
@@ -163,7 +163,7 @@ class Qdiscs:
         most = (qos.max_rate_bps or link.speed_bps or _DEFAULT_RATE_BPS) // 8 or 1
         found = {_PORT_CLASS: _class(most, most, link.mtu, link.mtu)}
         for number, queue in {0: Queue(), **qos.queues}.items():
-            rate = min(max(queue.min_rate_bps // 8, _LEAST_BYTES_PER_S), most)
+            rate = min(max(queue.min_rate_bps // 8, link.mtu), most)
             ceil = max(min(queue.max_rate_bps // 8 or most, most), rate)
             burst = max(queue.burst_bits // 8, link.mtu + _HEADERS_BYTES)
             found[number + 1] = _class(rate, ceil, burst, link.mtu, queue.priority)
