@@ -27,7 +27,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.datapath.ebpf.bpf_syscall import raise_errno
-from vswitch.datapath.ebpf.netdev import MAX_OTHER_NAME, NLM_F_DUMP, RouteSocket, is_device_name
+from vswitch.datapath.ebpf.netdev import MAX_OTHER_NAME, NLM_F_DUMP, RouteSocket, attributes, is_device_name
 
 __all__ = ["STATISTICS", "Driver", "LinkFacts", "Links"]
 
@@ -35,10 +35,8 @@ __all__ = ["STATISTICS", "Driver", "LinkFacts", "Links"]
 _RTM_GETLINK = 18
 _NETLINK_GENERIC = 16
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _MESSAGE_HEADER_BYTES = 16
 _GENERIC_HEADER_BYTES = 4
-_TYPE_MASK = 0x3FFF
 _ARPHRD_ETHER = 1
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _GENL_ID_CTRL = 16
@@ -205,20 +203,20 @@ class Links:
             request["attrs"] = [["ETHTOOL_A_LINKMODES_HEADER", header]]
         found = {}
         for raw in self._generic.ask("asking for speeds", request, self._ethtool, flags):
-            attributes = _attributes(raw, _MESSAGE_HEADER_BYTES + _GENERIC_HEADER_BYTES)
-            header_at = attributes.get(_MODES_HEADER)
-            if header_at is None or _SPEED not in attributes:
+            at = attributes(raw, _MESSAGE_HEADER_BYTES + _GENERIC_HEADER_BYTES)
+            header_at = at.get(_MODES_HEADER)
+            if header_at is None or _SPEED not in at:
                 continue
-            index_at = _attributes(raw, header_at[0], header_at[1])[_INDEX]
-            duplex = raw[attributes[_DUPLEX_OF][0]] if _DUPLEX_OF in attributes else -1
-            found[_u32(raw, index_at)] = (_u32(raw, attributes[_SPEED]), duplex)
+            index_at = attributes(raw, header_at[0], header_at[1])[_INDEX]
+            duplex = raw[at[_DUPLEX_OF][0]] if _DUPLEX_OF in at else -1
+            found[_u32(raw, index_at)] = (_u32(raw, at[_SPEED]), duplex)
         return found
 
 
 def _facts(raw: bytes, speeds: Mapping[int, tuple[int, int]]) -> LinkFacts:
     # hot: once per device every few seconds
     _, kind, ifindex, flags, _ = _IFINFO.unpack_from(raw, _MESSAGE_HEADER_BYTES)
-    at = _attributes(raw, _MESSAGE_HEADER_BYTES + _IFINFO.size)
+    at = attributes(raw, _MESSAGE_HEADER_BYTES + _IFINFO.size)
     speed, duplex = speeds.get(ifindex, (_SPEED_UNKNOWN, -1))
     start, end = at.get(_STATS64, (0, 0))
     counters = struct.unpack_from(f"={min((end - start) // 8, len(_COUNTERS))}Q", raw, start) if end else ()
@@ -234,19 +232,6 @@ def _facts(raw: bytes, speeds: Mapping[int, tuple[int, int]]) -> LinkFacts:
         _DUPLEX.get(duplex),
         {name: counters[place] for name, place in _PLACES if place < len(counters)},
     )
-
-
-def _attributes(raw: bytes, at: int, end: int = 0) -> dict[int, tuple[int, int]]:
-    """Where each attribute's value begins and ends."""
-    found = {}
-    end = end or len(raw)
-    while at + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(raw, at)
-        if length < 4:
-            break
-        found[kind & _TYPE_MASK] = (at + 4, at + length)
-        at += (length + 3) & ~3
-    return found
 
 
 def _u32(raw: bytes, at: tuple[int, int]) -> int:

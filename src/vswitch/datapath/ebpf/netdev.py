@@ -34,6 +34,7 @@ __all__ = [
     "LinkMonitor",
     "Netdev",
     "RouteSocket",
+    "attributes",
     "is_device_name",
 ]
 
@@ -48,6 +49,8 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_TYPE_MASK = 0x3FFF
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
@@ -403,17 +406,26 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         start += max(_NLMSG_HEADER.size, (length + 3) & ~3)
 
 
+def attributes(raw: bytes, at: int, end: int = 0) -> dict[int, tuple[int, int]]:
+    """Of attributes that follow each other from `at` on: by type, where the value begins and ends."""
+    found = {}
+    end = end or len(raw)
+    while at + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(raw, at)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _TYPE_MASK] = (at + _ATTRIBUTE.size, min(at + length, end))
+        at += (length + 3) & ~3
+    return found
+
+
 def _explanation(kind: int, flags: int, raw: bytes) -> str:
     """What the kernel says besides the errno (NLMSGERR_ATTR_MSG), "" if nothing."""
     if kind != _NLMSG_ERROR or not flags & _NLM_F_ACK_TLVS:
         return ""
     start = _NLMSG_HEADER.size + 4 + _NLMSG_HEADER.size  # its own header, the errno, the header of the request
-    while start + 4 <= len(raw):
-        length, attribute = struct.unpack_from("=HH", raw, start)
-        if attribute & 0x3FFF == _NLMSGERR_ATTR_MSG:
-            return raw[start + 4 : start + length].rstrip(b"\0").decode(errors="replace")
-        start += max(4, (length + 3) & ~3)
-    return ""
+    place = attributes(raw, start).get(_NLMSGERR_ATTR_MSG)
+    return raw[slice(*place)].rstrip(b"\0").decode(errors="replace") if place else ""
 
 
 def _is_of_device(kind: int, raw: bytes) -> bool:
