@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.datapaths import pinging
+from tests.datapaths import command, pinging
 from tests.lab import Host, Lab, wait_until
 from tests.vswitchd import Daemon, add_bridge, add_port, change, insert, mapping
 from vswitch import Datapath
@@ -266,3 +266,34 @@ def test_devices_get_addresses_and_lengths(daemon: Daemon, name: str, lab: Lab) 
     row = daemon.row("Interface", one.port)
     assert "MTU 10 is outside" in row["error"]
     assert row["ofport"] == 1
+
+
+def test_ports_are_shaped_and_policed(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
+    one, two = pair
+
+    def qdisc(device: str) -> str:
+        return command("tc", "qdisc", "show", "dev", device, "root")
+
+    queue = insert("Queue", "q", other_config=mapping({"max-rate": "2000000"}))
+    qos = insert("QoS", "qos", type="linux-htb", queues=mapping({1: ["named-uuid", "q"]}))
+    daemon.configure(
+        queue, qos, *add_bridge(name), *add_port(name, one.port, port={"qos": ["named-uuid", "qos"]}),
+        *add_port(name, two.port, ingress_policing_rate=1000, ingress_policing_burst=100),
+    )  # fmt: skip
+    assert "htb" in qdisc(one.port)
+    assert "2Mbit" in command("tc", "class", "show", "dev", one.port)
+    assert "queue 1" in daemon.ofctl(name, "queue-stats")
+    daemon.kill()
+    daemon.start()
+    daemon.configure(change("Port", one.port, qos=["set", []]), change("Interface", two.port, ingress_policing_rate=0))
+    assert "htb" not in qdisc(one.port)
+    daemon.configure(change("Port", two.port, qos=daemon.rows("QoS")[0]["_uuid"]))
+    assert "htb" in qdisc(two.port)
+    daemon.configure(daemon.delete_ports(name, [two.port]))
+    assert "htb" not in qdisc(two.port)
+    daemon.configure(change("Port", one.port, qos=daemon.rows("QoS")[0]["_uuid"]))
+    command("tc", "qdisc", "replace", "dev", one.port, "root", "handle", "77:", "pfifo")
+    daemon.configure(change("QoS", None, other_config=mapping({"max-rate": "5000000"})))
+    assert "not vswitch's" in daemon.row("Interface", one.port)["error"]
+    assert "pfifo 77:" in qdisc(one.port)
+    assert daemon.row("Interface", one.port)["ofport"] == 1

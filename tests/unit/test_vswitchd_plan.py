@@ -9,6 +9,7 @@ import pytest
 
 from tests.vswitchd import add_bridge, add_port, change, insert, mapping
 from vswitch.bridge.options import ControllerSettings, TableSettings
+from vswitch.host.qos import Qos, Queue
 from vswitch.model.port import Policing
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Change, Database
@@ -125,6 +126,19 @@ def test_policing() -> None:
     assert wrong.policing == Policing()
     assert "burst_kb" in wrong.note
     assert not wrong.error
+
+
+def test_queues() -> None:
+    queue = insert("Queue", "q", other_config=mapping({"max-rate": "1000000"}))
+    rows = [queue, insert("QoS", "qos", type="linux-htb", queues=mapping({1: ["named-uuid", "q"]}))]
+    (found,) = planned(*rows, *add_bridge("br0"), *add_port("br0", "p1", port={"qos": ["named-uuid", "qos"]})).bridges
+    (shaped,) = [each for each in found.interfaces() if each.name == "p1"]
+    assert shaped.qos == Qos("linux-htb", 0, {1: Queue(max_rate_bps=1000000)})
+    rows = [insert("QoS", "qos", type="nonsense")]
+    (found,) = planned(*rows, *add_bridge("br0"), *add_port("br0", "p1", port={"qos": ["named-uuid", "qos"]})).bridges
+    (plain,) = [each for each in found.interfaces() if each.name == "p1"]
+    assert (plain.qos, plain.error) == (None, "")
+    assert "QoS type 'nonsense'" in plain.note
 
 
 CONTROLLERS: list[tuple[dict[str, Any], ControllerSettings | None, str]] = [

@@ -116,6 +116,8 @@ class Bridge:
         self._commands = BridgeCommands(self, Commands(f"vswitch {VERSION}"), self._engine.now_ns() / 1e9)
         self._channels: dict[Session, Channel] = {}
         self._keep = False
+        self.queue_counters: Callable[[str, int], tuple[int, int, int] | None] = lambda _port, _queue: None
+        self._engine.queue_counters = lambda port, queue: self.queue_counters(port, queue)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -273,6 +275,12 @@ class Bridge:
     def controller_states(self) -> list[ControllerState]:
         """What has become of each target of a controller, while it is served."""
         return self._controllers.states()
+
+    def set_queues(self, port: str, queues: Iterable[int]) -> None:
+        """The port of this name has these queues, as controllers are told; who makes them sets `queue_counters`, too,
+        which is called with a port's name and a queue, and returns what it has sent in bytes and packets, and what was
+        dropped."""
+        self._engine.set_queues(port, queues)
 
     # ---- the program as the controller
 

@@ -38,7 +38,7 @@ from vswitch.messages.control import BarrierRequest
 from vswitch.messages.flows import FlowMod, PacketIn, PacketOut, Resume
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortConfig, PortDescription, PortMod
-from vswitch.messages.stats import FlowStatsRequest, PortStats, StatsRequest
+from vswitch.messages.stats import FlowStatsRequest, PortStats, QueueDescription, QueueStats, StatsRequest
 from vswitch.model.actions import Recirculate, walk
 from vswitch.model.port import PortChange, PortEvent
 from vswitch.ofproto.admission import Admission
@@ -121,6 +121,8 @@ class Engine:
         self._telling = False  # packet-ins of a batch are handed over
         self.metered_packets = 0
         self.switch.ports.statistics = self._port_statistics
+        self.switch.ports.queue_statistics = self._queue_statistics
+        self.queue_counters: Callable[[str, int], tuple[int, int, int] | None] = lambda _port, _queue: None
         self.upcalls = datapath.start_upcalls()
         self.upcalls.on_installed = self.megaflows.installed
         self.upcalls.make_way = self.megaflows.make_way
@@ -269,6 +271,17 @@ class Engine:
             if port.name == name:
                 self.macs_changed(self.view.macs.flush(port.number))
 
+    def set_queues(self, name: str, queues: Iterable[int]) -> None:
+        """The port of this name has these."""
+        ports = self.switch.ports
+        number = next((port.number for port in ports if port.name == name), None)
+        if number is None:
+            return
+        for key in [key for key in ports.queues if key[0] == number]:
+            del ports.queues[key]
+        for queue in queues:
+            ports.queues[number, queue] = QueueDescription(number, queue)
+
     # ---- packets
 
     def take_upcalls(self) -> bool:
@@ -364,6 +377,13 @@ class Engine:
         except NotFoundError:
             return None
         return stats_of(number, counted, 0)
+
+    def _queue_statistics(self, number: int, queue: int) -> QueueStats | None:
+        try:
+            counted = self.queue_counters(self.datapath.ports[datapath_number(number)].name, queue)
+        except VswitchError:  # it has just gone
+            return None
+        return None if counted is None else QueueStats(number, queue, *counted, 0)
 
     def tick(self) -> None:
         """See to the time that has gone by: call it some times a second."""

@@ -17,6 +17,7 @@ from vswitch.bridge.collection import seldom
 from vswitch.bridge.pidfile import pid_file
 from vswitch.daemon.ovsdb import DatabaseServer
 from vswitch.ovsdb.log import create
+from vswitch.ovsdb.schema import version_of
 from vswitch.ovsdb.vswitch_schema import VSWITCH_SCHEMA
 from vswitch.vswitchd.daemon import Vswitchd
 from vswitch.vswitchd.source import EmbeddedSource
@@ -49,7 +50,7 @@ async def _serve(arguments: Namespace, folder: Path, path: Path) -> None:
     _ensure_database(path)
     try:
         database = server.open(path)
-        if database.schema != VSWITCH_SCHEMA:
+        if version_of(database.schema.version) < version_of(VSWITCH_SCHEMA.version):  # a newer one stays as it is
             server.server.convert(database, VSWITCH_SCHEMA.to_json())
         server.start()
         for remote in (f"punix:{folder}/db.sock", "db:Open_vSwitch,Open_vSwitch,manager_options", *arguments.remotes):

@@ -15,6 +15,7 @@ from vswitch.base.errors import ConfigError
 from vswitch.bridge.options import BridgeOptions, ControllerSettings, TableSettings
 from vswitch.datapath.ebpf.state import check_name
 from vswitch.host.policing import policing
+from vswitch.host.qos import Qos, parse_qos
 from vswitch.model.port import Policing
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Database
@@ -70,6 +71,7 @@ class WantedInterface:
     mtu: int | None = None
     peer: str = ""
     policing: Policing = field(default_factory=Policing)
+    qos: Qos | None = None
     error: str = ""
     note: str = ""
 
@@ -310,8 +312,25 @@ class _Reader:
         if row.uuid in self._taken:
             error = f"port {row.text('name')} is another bridge's already"
         self._taken.add(row.uuid)
-        found = [self._interface(each, bridge, error) for each in rows]
+        qos, note = self._qos(row)
+        found = [
+            replace(each, qos=qos, note=each.note or note)
+            for each in (self._interface(interface, bridge, error) for interface in rows)
+        ]
         return WantedPort(row.uuid, row.text("name"), tuple(found))
+
+    def _qos(self, row: Cells) -> tuple[Qos | None, str]:
+        """That of a port; else why there is none."""
+        for qos in rows_of(self._database, "QoS", row.many("qos")):
+            queues: dict[int, dict[str, str]] = {}
+            for number, uuid in qos.pairs("queues").items():
+                for queue in rows_of(self._database, "Queue", (uuid,)):
+                    queues[int(number)] = queue.texts("other_config")
+            try:
+                return parse_qos(qos.text("type"), qos.texts("other_config"), queues), ""
+            except ConfigError as problem:
+                return None, str(problem)
+        return None, ""
 
     def _interface(self, row: Cells, bridge: str, error: str) -> WantedInterface:
         name, kind, options = row.text("name"), row.text("type") or "system", row.texts("options")
@@ -336,8 +355,8 @@ class _Reader:
             row.number("mtu_request"),
             peer,
             limits,
-            error or _what_is_wrong(name, kind, peer),
-            note,
+            error=error or _what_is_wrong(name, kind, peer),
+            note=note,
         )
 
 

@@ -27,9 +27,11 @@ from vswitch.bridge.options import BridgeOptions
 from vswitch.host.devices import Devices, device_name
 from vswitch.host.link import Driver, LinkFacts, Links
 from vswitch.host.watch import DeviceChange, DeviceWatch
+from vswitch.model.port import Port
 from vswitch.vswitchd.plan import Wanted, WantedBridge, WantedInterface
 from vswitch.vswitchd.running import LOCAL_PORT, RunningBridge
 from vswitch.vswitchd.saved import load, save
+from vswitch.vswitchd.shaping import Shaping
 
 __all__ = ["LOCAL_OFPORT", "InterfaceFacts", "Reconciler"]
 
@@ -75,6 +77,7 @@ class Reconciler:
         self._devices = Devices(_OWNER)
         self.watch = DeviceWatch()
         self._links = Links()
+        self._shaping = Shaping()
         self._drivers: dict[int, tuple[str, Driver | None]] = {}  # ifindex -> name, what drives it
         self.bridges: dict[str, RunningBridge] = {}
         self.interfaces: dict[str, InterfaceFacts] = {}
@@ -149,7 +152,7 @@ class Reconciler:
         may_help = self.follow_devices(self._tried)
         self.look(wanted)
         known = {interface.uuid for bridge in wanted.bridges for interface in bridge.interfaces()}
-        for key in [key for key in self._failures if key not in known and key not in bridges]:
+        for key in [key for key in self._failures if key.partition(" ")[0] not in known and key not in bridges]:
             del self._failures[key]
         return may_help
 
@@ -203,7 +206,7 @@ class Reconciler:
             options = replace(options, datapath_id=1)  # before its ports are known; nobody is told
         try:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-            running = await RunningBridge.start(name, options)
+            running = await RunningBridge.start(name, options, self._shaping)
             if options.waits:
                 self._flows(name).unlink(missing_ok=True)  # somebody else loads them
             else:
@@ -224,6 +227,7 @@ class Reconciler:
             self._devices.remove_all_but(())
         self._devices.close()
         self._links.close()
+        self._shaping.close()
         self.watch.close()
 
     # ---- devices and ports
@@ -303,6 +307,7 @@ class Reconciler:
                 mtu = shortest
             self._set_device(running, name, interface, mac, mtu)
             self._set_policing(running, name, interface)
+            self._shape(running, there[name], interface)
         options = wanted.options
         if options.datapath_id is None:
             options = replace(options, datapath_id=address or 1)
@@ -342,12 +347,24 @@ class Reconciler:
         else:
             running.policing[name] = interface.policing
 
+    def _shape(self, running: RunningBridge, port: Port, interface: WantedInterface) -> None:
+        key, what = f"{interface.uuid} QoS", (port.ifindex, interface.qos)
+        if not self._may_try(key, what):
+            return
+        try:
+            running.shape(port, interface.qos)
+        except VswitchError as problem:
+            self._failed(key, what, problem)
+        else:
+            self._failures.pop(key, None)
+
     # ---- what has become of it
 
     def look(self, wanted: Wanted) -> None:
         """Look at what has become of the interfaces."""
         links = self._links.all()
         by_name = {link.name: link for link in links.values()}
+        self._shaping.forget_all_but(links)
         self._drivers = {index: known for index, known in self._drivers.items() if index in links}
         found: dict[str, InterfaceFacts] = {}
         self._uuids = {}
@@ -359,6 +376,7 @@ class Reconciler:
                 name = _device(interface)
                 self._uuids.setdefault(name, []).append(interface.uuid)
                 error = interface.error or why or self._text_of(interface.uuid) or interface.note
+                error = error or self._text_of(f"{interface.uuid} QoS")
                 port, link = there.get(name), by_name.get(name)
                 if port is None or port.ifindex is None or link is None:
                     found[interface.uuid] = InterfaceFacts(error=error or f"device {name} does not exist")

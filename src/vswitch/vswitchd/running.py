@@ -17,8 +17,10 @@ from vswitch.base.errors import VswitchError
 from vswitch.bridge.bridge import Bridge
 from vswitch.bridge.options import BridgeOptions
 from vswitch.datapath.ebpf.state import LeftoverError, Options
+from vswitch.host.qos import Qos
 from vswitch.model.port import Policing, Port, PortKind
 from vswitch.vswitchd.plan import WantedInterface
+from vswitch.vswitchd.shaping import Shaping
 
 __all__ = ["LOCAL_PORT", "RunningBridge", "datapath_sizes"]
 
@@ -58,16 +60,18 @@ class RunningBridge:
     """`kinds`, `policing`: of each port's device what it was added as, and what it was given. `options`: as they were
     given last."""
 
-    def __init__(self, datapath: Datapath, bridge: Bridge, options: BridgeOptions) -> None:
+    def __init__(self, datapath: Datapath, bridge: Bridge, options: BridgeOptions, shaping: Shaping) -> None:
         self.datapath = datapath
         self.bridge = bridge
         self.options = options
         self.kinds: dict[str, str] = {}
         self.policing: dict[str, Policing] = {}
+        self._shaping = shaping
+        bridge.queue_counters = self._queue_counters
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, name: str, options: BridgeOptions) -> RunningBridge:
+    async def start(cls, name: str, options: BridgeOptions, shaping: Shaping) -> RunningBridge:
         """Have it, and serve it. VswitchError: it cannot be, and all is as it was."""
         loop = asyncio.get_running_loop()
         # the kernel takes a third of a second to look through the programs, meanwhile other bridges work
@@ -79,7 +83,7 @@ class RunningBridge:
             raise
         if adopted := bridge.stats()["adopted"]:
             logger.info("%s: taken over with %d megaflows", name, adopted)
-        return cls(datapath, bridge, options)
+        return cls(datapath, bridge, options, shaping)
 
     @property
     def name(self) -> str:
@@ -165,6 +169,8 @@ class RunningBridge:
     def _remove(self, port: Port) -> None:
         self.kinds.pop(port.name, None)
         self.policing.pop(port.name, None)
+        if port.ifindex is not None:
+            self._shaping.release(port.ifindex)
         try:
             self.datapath.ports.remove(port.number)
         except VswitchError as problem:  # nothing of it is wanted
@@ -189,6 +195,18 @@ class RunningBridge:
                 return number
         free = (number for number in range(1, MAX_PORTS * 4) if number not in used and number not in reserved)
         return next(free)
+
+    def shape(self, port: Port, qos: Qos | None) -> None:
+        """Shape what a port sends, and tell controllers of its queues. VswitchError: it cannot be."""
+        if port.ifindex is not None:
+            self._shaping.apply(port.ifindex, qos)
+        self.bridge.set_queues(port.name, qos.queues if qos is not None else ())
+
+    def _queue_counters(self, name: str, queue: int) -> tuple[int, int, int] | None:
+        """Bytes, packets and errors of a queue, None if it has gone."""
+        ifindex = self.datapath.ports[name].ifindex
+        found = self._shaping.counters(ifindex).get(queue) if ifindex is not None else None
+        return None if found is None else (found.bytes, found.packets, found.errors)
 
     def follow_ports(self) -> None:
         """Let the switch know of what has happened to ports."""
