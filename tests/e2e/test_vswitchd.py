@@ -44,8 +44,10 @@ def test_ports_are_there_when_the_database_says_so(daemon: Daemon, name: str, pa
         device = devices.device(one.port)
     assert (row["ifindex"], row["mac_in_use"], row["mtu"]) == (device.ifindex, device.mac, device.mtu)
     assert (row["admin_state"], row["link_state"], row["error"]) == ("up", "up", ["set", []])
-    lowest = min(daemon.row("Interface", each.port)["mac_in_use"] for each in pair)
-    assert daemon.row("Bridge", name)["datapath_id"] == "0000" + lowest.replace(":", "")
+    assert daemon.row("Bridge", name)["datapath_id"] == "0000" + daemon.row("Interface", name)["mac_in_use"].replace(
+        ":", ""
+    )
+    daemon.configure(change("Interface", one.port, external_ids=mapping({"a": "b"})))
     root = daemon.row("Open_vSwitch")
     assert root["iface_types"] == ["set", ["internal", "patch", "system", "tap"]]
     assert root["ovs_version"].count(".") == 2

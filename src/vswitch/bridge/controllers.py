@@ -39,7 +39,7 @@ DEFAULT_INTERVAL_S = 5.0
 @dataclass(frozen=True, slots=True)
 class ControllerState:
     """What has become of one target. `role`: of who is there, None if nobody is; `since_s`: for how long that has been
-    so; `last_error`: why the last attempt failed."""
+    so; `last_error`: why the last attempt failed. `is_passive`: it is listened at, so there may be several."""
 
     target: str
     is_connected: bool
@@ -47,6 +47,7 @@ class ControllerState:
     state: str
     since_s: float
     last_error: str = ""
+    is_passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ class Controllers:
             elif each.end is None:
                 state = "VOID"
             since_s = max(0.0, now_s - each.changed_s)
-            found.append(ControllerState(place.settings.target, bool(ready), role, state, since_s, error))
+            passive = isinstance(each.end, Listener)
+            found.append(ControllerState(place.settings.target, bool(ready), role, state, since_s, error, passive))
         return found
 
     # ---- beginning, following, ending

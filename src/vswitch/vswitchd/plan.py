@@ -44,7 +44,7 @@ DATAPATH_TYPES = ("netdev", "system")
 
 _POLICING = ("rate", "burst", "kpkts_rate", "kpkts_burst")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
-_HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{1,16})")
+_HEX = re.compile(r"(?:0[xX](?=[0-9a-fA-F]{1,16}$)|(?=[0-9a-fA-F]{16}$))([0-9a-fA-F]+)")
 _VERSIONS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
 _MAX_OFPORT = 65279
 """0xff00 and above are reserved by OpenFlow 1.0."""
@@ -211,7 +211,7 @@ class _Reader:
                 "max_macs": self.bounded(config, "mac-table-size", 8192, 10, 1_000_000),
                 "vlans": vlans,
                 "tables": self._tables(row, notes),
-                "description": config.get("dp-desc", name),
+                "description": config.get("dp-desc", "None"),
                 "serial": config.get("dp-sn", "None"),
                 "tls": self.tls,
             },
@@ -234,7 +234,9 @@ class _Reader:
             return None
         found = _HEX.fullmatch(text)
         if found is None or not int(found[1], 16):
-            self.notes.append(f"{name}: datapath-id {text!r} is not 1..16 hexadecimal digits that are not all zero")
+            self.notes.append(
+                f"{name}: datapath-id {text!r} is not 16 hexadecimal digits, or 0x and fewer, not all zero"
+            )
             return None
         return int(found[1], 16)
 

@@ -40,8 +40,8 @@ logger = logging.getLogger("vswitch")
 FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 64.0
 """Before a step that failed is tried again; twice as long each time."""
 
-PORTS_IN_ONE_TURN = 16
-"""Added before others have their turn: some tens of milliseconds."""
+PORTS_IN_ONE_TURN = 1
+"""Added before others have their turn: some ten milliseconds, which the kernel takes to be sure of itself."""
 
 LOCAL_OFPORT = 65534
 _OWNER = "vswitchd"
@@ -84,24 +84,29 @@ class Reconciler:
         self._tried: set[str] = set()
         self._uuids: dict[str, list[str]] = {}  # of interfaces, by the names of their devices
         self._failures: dict[str, _Failure] = {}
-        self._patches: dict[str, str] | None = None  # port -> peer, of those that there are; None: nobody knows
+        self._patches: dict[str, str] = {}  # port -> peer, of those that there are
+        self._knows_patches = False  # what an earlier process has left has gone
 
     # ---- time and devices
 
     def follow_devices(self, ours: Collection[str] = ()) -> bool:
-        """See to what has happened to devices. Whether something that failed may go well now. `ours`: names that we
-        have just used, so that what happened to them helps nothing."""
+        """See to what has happened to devices. Whether something that failed may go well now, or what follows from the
+        devices of ports may be other than it was. `ours`: names that we have just used, so that what happened to them
+        is no news."""
+        changed = False
         touched: set[str] = set()
         for event in self.watch.read():
             before = event.before
             if event.change is DeviceChange.CHANGED and before is not None and before.name == event.device.name:
+                if event.device.name in self._uuids and event.device.name not in ours:
+                    changed |= (before.mtu, before.mac) != (event.device.mtu, event.device.mac)
                 continue
             touched |= {event.device.name} | ({before.name} if before is not None else set())
         touched.difference_update(ours)
         keys = [key for name in touched for key in (name, *self._uuids.get(name, ())) if key in self._failures]
         for key in keys:  # of bridges, by name, and of interfaces
             del self._failures[key]
-        return bool(keys)
+        return bool(keys) or changed
 
     @property
     def again_s(self) -> float | None:
@@ -235,11 +240,11 @@ class Reconciler:
     def _have_patches(self, wanted: Mapping[str, WantedInterface]) -> None:
         """A pair of devices for each two that name each other; the others are at a pair whose other end nobody has."""
         peers = {name: _peer(interface, wanted) for name, interface in wanted.items()}
-        if self._patches is None:
+        if not self._knows_patches:
             keep = {*peers, *peers.values()}
             for name in self._devices.remove_all_but(keep):
                 logger.info("patch port %s: what was left of it is gone", name)
-            self._patches = {}
+            self._knows_patches = True
         for name in [name for name in self._patches if self._patches[name] != peers.get(name)]:
             self._devices.remove(name)
             del self._patches[name]
@@ -296,9 +301,10 @@ class Reconciler:
         address = running.address(hwaddr, (name for name, each in ports.items() if each.kind == "system"))
         text = ":".join(f"{address:012x}"[at : at + 2] for at in range(0, 12, 2))
         there = running.ports()
-        lengths = [there[name].mtu for name, each in ports.items() if each.kind == "system" and name in there]
+        physical = {name: each for name, each in ports.items() if each.kind == "system" and name in there}
+        lengths = [each.mtu or there[name].mtu for name, each in physical.items()]
         shortest = min((length for length in lengths if length), default=None)
-        for name, interface in ports.items():
+        for name, interface in (physical | dict(ports)).items():
             if name not in there:
                 continue
             mac = text if name == running.name else interface.mac if interface.kind != "system" else None
@@ -326,6 +332,7 @@ class Reconciler:
             return
         try:
             device = self._devices.device(name)
+            self._tried.add(name)
             if mac is not None and device.mac != mac:
                 self._devices.set_mac(name, mac)
             if mtu is not None and device.mtu != mtu:
@@ -377,6 +384,8 @@ class Reconciler:
                 self._uuids.setdefault(name, []).append(interface.uuid)
                 error = interface.error or why or self._text_of(interface.uuid) or interface.note
                 error = error or self._text_of(f"{interface.uuid} QoS")
+                if not error and interface.kind == "patch" and self._patches.get(interface.name) != interface.peer:
+                    error = f"no patch port {interface.peer} has {interface.name} as its peer"
                 port, link = there.get(name), by_name.get(name)
                 if port is None or port.ifindex is None or link is None:
                     found[interface.uuid] = InterfaceFacts(error=error or f"device {name} does not exist")

@@ -30,11 +30,13 @@ LOCAL_PORT = 0
 MAX_PORTS = 4096
 """Of one bridge: each takes some 300 bytes of the kernel's memory, and counters."""
 MAX_METERS = 4096
+MAX_NUMBER = 4 * MAX_PORTS
+"""Of ports that are given one."""
 
 _KINDS = {
     "system": PortKind.SYSTEM, "patch": PortKind.SYSTEM, "internal": PortKind.INTERNAL, "tap": PortKind.TAP,
 }  # fmt: skip
-_MULTICAST = 1 << 40
+_MULTICAST, _LOCALLY_GIVEN = 1 << 40, 1 << 41
 
 
 def datapath_sizes(options: BridgeOptions) -> Options:
@@ -68,6 +70,7 @@ class RunningBridge:
         self.policing: dict[str, Policing] = {}
         self._shaping = shaping
         bridge.queue_counters = self._queue_counters
+        self._last_number = max((port.number for port in datapath.ports if port.number < MAX_PORTS), default=0)
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -184,17 +187,20 @@ class RunningBridge:
             used = {port.number for port in self.datapath.ports}
             number = self._number(interface, used, reserved)
         port = self.datapath.ports.add(device, number, kind=_KINDS[interface.kind])
+        if number not in (LOCAL_PORT, interface.request, interface.last):
+            self._last_number = number
         self.kinds[device] = interface.kind
         self.policing[device] = Policing()
         return port
 
     def _number(self, interface: WantedInterface, used: set[int], reserved: Collection[int]) -> int:
-        """What was requested, else what it had, else the lowest that nobody has or is to have."""
+        """What was requested, else what it had, else the next that nobody has or is to have: one that has become free
+        is not given again soon, as flows may speak of it."""
         for number in (interface.request, interface.last):
             if number is not None and number not in used:
                 return number
-        free = (number for number in range(1, MAX_PORTS * 4) if number not in used and number not in reserved)
-        return next(free)
+        after = (*range(self._last_number + 1, MAX_NUMBER), *range(1, self._last_number + 1))
+        return next(number for number in after if number not in used and number not in reserved)
 
     def shape(self, port: Port, qos: Qos | None) -> None:
         """Shape what a port sends, and tell controllers of its queues. VswitchError: it cannot be."""
@@ -215,8 +221,8 @@ class RunningBridge:
     # ---- who it is
 
     def address(self, hwaddr: str | None, physical: Iterable[str]) -> int:
-        """That of the bridge: as it is to be; else the lowest of its devices that were there before it; else one made
-        of its name."""
+        """That of the bridge: as it is to be; else the lowest of its devices that were there before it, of addresses
+        that their makers gave them; else one made of its name."""
         if hwaddr is not None:
             return int(hwaddr.replace(":", ""), 16)
         ports = self.ports()
@@ -224,7 +230,7 @@ class RunningBridge:
             int(ports[name].mac.replace(":", ""), 16) for name in physical if name in ports and ports[name].mac
         ]
         return min(
-            (address for address in addresses if address and not address & _MULTICAST),
+            (address for address in addresses if address and not address & (_MULTICAST | _LOCALLY_GIVEN)),
             default=0x020000000000 | zlib.crc32(self.name.encode()),
         )
 

@@ -135,6 +135,8 @@ def controller_row(state: ControllerState | None, error: str) -> Row:
     """That of a controller."""
     if state is None:
         return _row(is_connected=False, role=None, status={"state": "VOID", "last_error": error} if error else {})
+    if state.is_passive and not state.is_connected and not state.last_error:
+        return _row(is_connected=False, role=None, status={})
     status = {"state": state.state}
     if state.last_error or error:
         status["last_error"] = error or state.last_error
