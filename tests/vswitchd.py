@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,11 +20,14 @@ from tests.lab import LabError, patience, wait_until
 from tests.shell import ENVIRONMENT
 from vswitch.base.errors import MachineError
 from vswitch.cli.ovsdb.client import Client
+from vswitch.ovsdb.log import create
+from vswitch.ovsdb.vswitch_schema import VSWITCH_SCHEMA
 
-__all__ = ["Daemon", "add_bridge", "add_port", "change", "insert", "mapping", "where"]
+__all__ = ["OUR_SERVER", "Daemon", "add_bridge", "add_port", "change", "insert", "mapping", "where"]
 
 Operation = dict[str, Any]
 DATABASE = "Open_vSwitch"
+OUR_SERVER = (sys.executable, "-m", "vswitch", "ovsdb", "server")
 
 
 def mapping(pairs: Mapping[Any, Any]) -> list[Any]:
@@ -77,17 +80,23 @@ def add_port(bridge: str, name: str, kind: str = "", port: Mapping[str, Any] = {
 
 
 class Daemon:
-    """The daemon in `folder`, in the namespace of the switch."""
+    """The daemon in `folder`, in the namespace of the switch. `server`: the words of a server that has the database
+    instead of the daemon; it stays when that is killed."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, server: Sequence[str] | None = None) -> None:
         self.folder = folder
-        self.words = words
+        self.server: subprocess.Popen[bytes] | None = None
+        self.words = [f"{folder}/conf.db"] if server is None else ["--db", f"unix:{folder}/db.sock"]
+        self._server = server
         self.socket = f"unix:{folder}/db.sock"
         self.errors = (folder / "vswitchd.errors").open("a+")
         self.process: subprocess.Popen[str] | None = None
         self._client: Client | None = None
 
     def __enter__(self) -> Daemon:
+        if self._server is not None:
+            create(self.folder / "conf.db", VSWITCH_SCHEMA)
+            self._start_server(self._server)
         self.start()
         return self
 
@@ -96,16 +105,40 @@ class Daemon:
     ) -> None:
         """Ended as by Ctrl-C; without an error in the test, there is none in what it said either."""
         status = self.end()
+        if self.server is not None:
+            self.server.terminate()
+            self.server.wait(20 * patience())
         said = self.said()
         self.errors.close()
         if kind is None:
             assert (status, "Traceback" in said) == (0, False), said
 
-    # ---- the process
+    # ---- the processes
+
+    def _start_server(self, words: Sequence[str]) -> None:
+        self.server = subprocess.Popen(
+            [*words, f"{self.folder}/conf.db", f"--remote=punix:{self.folder}/db.sock"],
+            stdout=subprocess.DEVNULL, stderr=self.errors, env={**os.environ, **ENVIRONMENT},
+        )  # fmt: skip
+
+    def restart_server(self) -> None:
+        """Of the database that is elsewhere."""
+        assert self.server is not None
+        assert self._server is not None
+        self._forget_client()
+        self.server.terminate()
+        self.server.wait(20 * patience())
+        self._start_server(self._server)
+        self.wait_until_answered()
+
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            self._client.__exit__()
+            self._client = None
 
     def start(self, *, wait: bool = True) -> None:
         folder = str(self.folder)
-        command = [sys.executable, "-m", "vswitch", "vswitchd", f"{folder}/conf.db", "--rundir", folder, *self.words]
+        command = [sys.executable, "-m", "vswitch", "vswitchd", "--rundir", folder, *self.words]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             env={**os.environ, **ENVIRONMENT, "OVS_RUNDIR": folder, "OVS_DBDIR": folder},
@@ -141,9 +174,7 @@ class Daemon:
         return self._ended(number)
 
     def _ended(self, number: int) -> int:
-        if self._client is not None:
-            self._client.__exit__()
-            self._client = None
+        self._forget_client()
         if self.process is None:
             return 0
         process, self.process = self.process, None
@@ -208,6 +239,17 @@ class Daemon:
         """The operation."""
         gone = [self.row("Port", name)["_uuid"] for name in names]
         return _mutate("Bridge", bridge, ["ports", "delete", ["set", gone]])
+
+    def appctl(self, *words: str) -> str:
+        """What `vswitch appctl` prints."""
+        (control,) = self.folder.glob("vswitchd.*.ctl")
+        line = [sys.executable, "-m", "vswitch", "appctl", "-t", str(control), *words]
+        done = subprocess.run(
+            line, capture_output=True, text=True, timeout=30 * patience(), env=ENVIRONMENT, check=False
+        )
+        if done.returncode:
+            raise LabError(f"{' '.join(line)}: {done.stderr}")
+        return done.stdout
 
     def ofctl(self, bridge: str, command: str, *words: str, version: str = "OpenFlow13") -> str:
         """What `vswitch ofctl` prints."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.datapaths import command, pinging
-from tests.lab import Host, Lab, wait_until
-from tests.vswitchd import Daemon, add_bridge, add_port, change, insert, mapping
+from tests.lab import Host, Lab, LabError, wait_until
+from tests.vswitchd import OUR_SERVER, Daemon, add_bridge, add_port, change, insert, mapping
 from vswitch import Datapath
 from vswitch.datapath.ebpf.netdev import Netdev
 
@@ -22,11 +23,15 @@ LOCAL = 65534
 
 
 @pytest.fixture
-def daemon(name: str, tmp_path: Path) -> Iterator[Daemon]:
+def daemon(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterator[Daemon]:
     """With nothing in its database yet. Bridges are to be called `name`, or that and some letters."""
     assert name
-    with Daemon(tmp_path) as running:
+    with Daemon(tmp_path, getattr(request, "param", None)) as running:
         yield running
+
+
+both = pytest.mark.parametrize("daemon", [None, OUR_SERVER], ids=["embedded", "external"], indirect=True)
+"""With the database in the daemon, and in a server elsewhere."""
 
 
 def connect(daemon: Daemon, bridge: str, *hosts: Host) -> None:
@@ -34,6 +39,7 @@ def connect(daemon: Daemon, bridge: str, *hosts: Host) -> None:
     daemon.configure(*add_bridge(bridge), *ports)
 
 
+@both
 def test_ports_are_there_when_the_database_says_so(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
     one, two = pair
     connect(daemon, name, one, two)
@@ -53,6 +59,7 @@ def test_ports_are_there_when_the_database_says_so(daemon: Daemon, name: str, pa
     assert root["ovs_version"].count(".") == 2
 
 
+@both
 def test_one_that_cannot_be_is_told_and_comes_later(daemon: Daemon, name: str, lab: Lab) -> None:
     one = lab.host("h1", ip="10.0.0.1/24")
     daemon.configure(
@@ -109,7 +116,12 @@ def test_patch_ports_connect_bridges(daemon: Daemon, name: str, pair: tuple[Host
     assert daemon.row("Interface", "to-x")["ofport"] == 2
 
 
-@pytest.mark.parametrize("how", ["ended", "killed"])
+@pytest.mark.parametrize(
+    ("daemon", "how"),
+    [(None, "ended"), (None, "killed"), (OUR_SERVER, "killed")],
+    ids=["ended", "killed", "killed, with the database elsewhere"],
+    indirect=["daemon"],
+)
 def test_no_ping_is_lost_over_a_restart(daemon: Daemon, name: str, pair: tuple[Host, Host], how: str) -> None:
     one, two = pair
     daemon.configure(*add_bridge(name), *add_port(name, one.port, ofport_request=9), *add_port(name, two.port))
@@ -299,3 +311,45 @@ def test_ports_are_shaped_and_policed(daemon: Daemon, name: str, pair: tuple[Hos
     assert "not vswitch's" in daemon.row("Interface", one.port)["error"]
     assert "pfifo 77:" in qdisc(one.port)
     assert daemon.row("Interface", one.port)["ofport"] == 1
+
+
+def test_one_control_socket_is_for_all_bridges(daemon: Daemon, name: str, pair: tuple[Host, Host]) -> None:
+    one, two = pair
+    other = f"{name}x"
+    connect(daemon, name, one)
+    connect(daemon, other, two)
+    assert daemon.appctl("ofproto/list").split() == [name, other]
+    assert json.loads(daemon.appctl("-f", "json", "ofproto/list")) == [name, other]
+    assert "output:LOCAL" not in daemon.appctl("ofproto/trace", other, "in_port=1")
+    assert f"port 1: {two.port}" in daemon.appctl("dpctl/show", f"vswitch@{other}")
+    assert daemon.appctl("fdb/show", name).split()[:2] == ["port", "VLAN"]
+    assert "ports:4" in daemon.appctl("memory/show")
+    with pytest.raises(LabError, match="no such bridge"):
+        daemon.appctl("fdb/show", "nothing")
+    daemon.appctl("exit", "--cleanup")
+    wait_until(lambda: not {name, other} & set(Datapath.list()), "the datapaths are gone", 10)
+
+
+@pytest.mark.parametrize("daemon", [OUR_SERVER], indirect=True)
+def test_a_server_that_is_away_for_a_while_changes_nothing(
+    daemon: Daemon, name: str, tmp_path: Path, pair: tuple[Host, Host]
+) -> None:
+    one, two = pair
+    connect(daemon, name, one, two)
+    assert one.ping(two.ip, count=2, interval_s=0.05).received == 2
+    with pinging(one, two.ip) as seen:
+        daemon.restart_server()
+        daemon.configure(*add_port(name, "in0", "internal"))
+    assert not seen.lost
+    assert daemon.ofports() == {name: LOCAL, one.port: 1, two.port: 2, "in0": 3}
+    (tmp_path / "second").mkdir()
+    second = Daemon(tmp_path / "second")
+    second.words = ["--db", daemon.socket]
+    second.start(wait=False)
+    try:
+        wait_until(lambda: "another process has the lock" in second.said(), "the other waits", 10)
+        daemon.configure(*add_port(name, "in1", "internal"))
+        assert daemon.row("Interface", "in1")["ofport"] == 4
+    finally:
+        assert second.end() == 0
+        second.errors.close()

@@ -36,7 +36,7 @@ from vswitch.bridge.options import BridgeOptions
 from vswitch.bridge.packet_trace import PacketTrace, key_of_packet
 from vswitch.bridge.shedding import Shedding
 from vswitch.bridge.vlans import port_vlan
-from vswitch.control.commands import Commands
+from vswitch.control.commands import Answer, Commands
 from vswitch.datapath.ebpf.state import Options
 from vswitch.fields import SLOTS
 from vswitch.messages.actions import FlowAction, Output
@@ -380,6 +380,10 @@ class Bridge:
             left_ns -= step_ns
             self._engine.tick()
         self.process()
+
+    def ask(self, command: str, words: Sequence[str] = ()) -> Answer:
+        """Do what one of the commands of `vswitch appctl` says. CommandError: it cannot be done so."""
+        return self._commands.commands.call(command, words)
 
     def follow_ports(self) -> None:
         """See to ports that were added, changed or removed, at once."""

@@ -89,6 +89,9 @@ VSWITCHD = Command(
         argument("--remote", action="append", default=[], dest="remotes", metavar="REMOTE",
                  help="where else the database is served (may be given again), besides punix:RUNDIR/db.sock and what "
                  "its manager_options say"),
+        argument("--private-key", metavar="FILE", help="PEM, for ssl:"),
+        argument("--certificate", metavar="FILE", help="PEM, for ssl:"),
+        argument("--ca-cert", metavar="FILE", help="PEM, that of the authority that signs the peers'"),
         argument("--rundir", default="", metavar="FOLDER",
                  help="where sockets are (default: OVS_RUNDIR, else /run/vswitch)"),
     ),

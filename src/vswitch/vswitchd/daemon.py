@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vswitch.base.errors import VswitchError
+from vswitch.bridge.control import ControlServer
 from vswitch.bridge.controllers import ControllerState
 from vswitch.ovsdb.database import Change
 from vswitch.ovsdb.types import Json
+from vswitch.vswitchd.commands import DaemonCommands
 from vswitch.vswitchd.plan import Wanted, WantedBridge, plan
 from vswitch.vswitchd.reconcile import Reconciler
 from vswitch.vswitchd.rows import asks_for_something, rows_of
@@ -46,9 +48,10 @@ PAUSE_S = 0.1
 
 
 class Vswitchd:
-    """`folder`: where sockets are, and what is kept between processes until the machine starts anew."""
+    """`folder`: where sockets are, and what is kept between processes until the machine starts anew. `control`: where
+    the daemon is asked (`punix:FILE`), if anywhere."""
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path, control: str = "") -> None:
         self._source = source
         self._folder = folder
         self.reconciler = Reconciler(folder)
@@ -61,6 +64,13 @@ class Vswitchd:
         self._statistics_s = 0.0  # when they are to be written
         self._told: dict[str, tuple[object, ...]] = {}  # of controllers
         self._system = _system()
+        self._control: ControlServer | None = None
+        if control:
+            commands = DaemonCommands(
+                lambda: {name: each.bridge for name, each in self.reconciler.bridges.items()},
+                lambda cleanup: self.stop(cleanup=cleanup),
+            )
+            self._control = ControlServer(control, commands.commands)
         self.rounds = self.refused = 0
 
     # ---- running
@@ -73,9 +83,11 @@ class Vswitchd:
         self._source.database.listeners.append(self._changed)
         loop.add_reader(descriptor, self._devices_changed)
         try:
+            if self._control is not None:
+                await self._control.start()
             while not self._stopping:
                 await self._round()
-                if ready is not None and not self._asked:
+                if ready is not None and not self._asked and self.rounds:
                     ready()
                     ready = None
                 await self._rest()
@@ -83,11 +95,18 @@ class Vswitchd:
             loop.remove_reader(descriptor)
             self._source.database.listeners.remove(self._changed)
             await self.reconciler.stop(remove=self._cleanup)
+            if self._control is not None:
+                await self._control.stop()
 
     def stop(self, *, cleanup: bool = False) -> None:
         """Let `run` end. Bridges forward on; `cleanup`: they are removed."""
         self._stopping = True
         self._cleanup = cleanup
+        self._wake.set()
+
+    def look(self) -> None:
+        """The database may be ours to follow now."""
+        self._asked = True
         self._wake.set()
 
     def _changed(self, change: Change) -> None:
@@ -109,7 +128,8 @@ class Vswitchd:
             await asyncio.sleep(PAUSE_S)
         again_s = self.reconciler.again_s
         wait_s = LOOK_S if again_s is None else min(max(again_s - loop.time(), 0.0), LOOK_S)
-        if not (self._asked or self._news or self._stopping):
+        has_something = (self._asked or self._news) and self._source.has_lock
+        if not (has_something or self._stopping):
             try:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()

@@ -134,6 +134,7 @@ class Reconciler:
     async def apply(self, wanted: Wanted) -> bool:
         """Make it so, as far as that goes. Whether something that failed may go well by now."""
         self._tried = set()
+        begun_s = asyncio.get_running_loop().time()
         bridges = {each.name: each for each in wanted.bridges if not each.error}
         await self._remove_bridges(bridges)
         for bridge in bridges.values():
@@ -157,8 +158,10 @@ class Reconciler:
         may_help = self.follow_devices(self._tried)
         self.look(wanted)
         known = {interface.uuid for bridge in wanted.bridges for interface in bridge.interfaces()}
-        for key in [key for key in self._failures if key.partition(" ")[0] not in known and key not in bridges]:
-            del self._failures[key]
+        for key, failure in list(self._failures.items()):
+            is_wanted = key.partition(" ")[0] in known or key in bridges
+            if not is_wanted or failure.again_s <= begun_s:  # it was time, and nobody has tried
+                del self._failures[key]
         return may_help
 
     # ---- bridges

@@ -200,7 +200,8 @@ class RunningBridge:
             if number is not None and number not in used:
                 return number
         after = (*range(self._last_number + 1, MAX_NUMBER), *range(1, self._last_number + 1))
-        return next(number for number in after if number not in used and number not in reserved)
+        found: int = next(number for number in after if number not in used and number not in reserved)
+        return found
 
     def shape(self, port: Port, qos: Qos | None) -> None:
         """Shape what a port sends, and tell controllers of its queues. VswitchError: it cannot be."""
