@@ -6,7 +6,9 @@ operations of RFC 7047 that ovs-vsctl would send.
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.shell import ENVIRONMENT
 from vswitch.base.errors import MachineError
 from vswitch.cli.ovsdb.client import Client
 from vswitch.ovsdb.log import create
+from vswitch.ovsdb.schema import DatabaseSchema
 from vswitch.ovsdb.vswitch_schema import VSWITCH_SCHEMA
 
 __all__ = ["OUR_SERVER", "Daemon", "add_bridge", "add_port", "change", "insert", "mapping", "where"]
@@ -81,13 +84,14 @@ def add_port(bridge: str, name: str, kind: str = "", port: Mapping[str, Any] = {
 
 class Daemon:
     """The daemon in `folder`, in the namespace of the switch. `server`: the words of a server that has the database
-    instead of the daemon; it stays when that is killed."""
+    instead of the daemon; it stays when that is killed. `schema`: a file, if it is not ours."""
 
-    def __init__(self, folder: Path, server: Sequence[str] | None = None) -> None:
+    def __init__(self, folder: Path, server: Sequence[str] | None = None, *, schema: Path | None = None) -> None:
         self.folder = folder
         self.server: subprocess.Popen[bytes] | None = None
         self.words = [f"{folder}/conf.db"] if server is None else ["--db", f"unix:{folder}/db.sock"]
         self._server = server
+        self._schema = schema
         self.socket = f"unix:{folder}/db.sock"
         self.errors = (folder / "vswitchd.errors").open("a+")
         self.process: subprocess.Popen[str] | None = None
@@ -95,7 +99,8 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         if self._server is not None:
-            create(self.folder / "conf.db", VSWITCH_SCHEMA)
+            given = DatabaseSchema.parse(json.loads(self._schema.read_text())) if self._schema else VSWITCH_SCHEMA
+            create(self.folder / "conf.db", given)
             self._start_server(self._server)
         self.start()
         return self
@@ -118,7 +123,8 @@ class Daemon:
     def _start_server(self, words: Sequence[str]) -> None:
         self.server = subprocess.Popen(
             [*words, f"{self.folder}/conf.db", f"--remote=punix:{self.folder}/db.sock"],
-            stdout=subprocess.DEVNULL, stderr=self.errors, env={**os.environ, **ENVIRONMENT},
+            stdout=subprocess.DEVNULL, stderr=self.errors,
+            env={**os.environ, **ENVIRONMENT, "OVS_RUNDIR": str(self.folder)},
         )  # fmt: skip
 
     def restart_server(self) -> None:
@@ -150,7 +156,8 @@ class Daemon:
         """Until the machine is what the database said when it began."""
         assert self.process is not None
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        readable, _, _ = select.select([self.process.stdout], [], [], 30 * patience())
+        line = self.process.stdout.readline() if readable else "nothing within 30 s\n"
         if "is running" not in line:
             raise LabError(f"vswitch vswitchd: {line}{self.said()}")
 
