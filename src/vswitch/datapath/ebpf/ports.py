@@ -41,6 +41,9 @@ _COUNTER_WORDS, _RING_WORDS = PORT_COUNTERS.size // 8, PORT_RING.size // 8
 _PRODUCED, _CONSUMED, _QUOTA, _LOST, _MISS_COST, _MISS_BURST = range(6)
 _POLICER_WORDS = POLICER.size // 8
 _COST, _BURST = 1, 2
+_TCX_PORTS = 32
+"""Ports that hang by tcx links. To hang and to take down each of these the kernel waits for a grace period of RCU, some
+10 ms in which nobody else can change devices; filters of clsact, by which further ports hang, wait for nothing."""
 _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
@@ -87,6 +90,7 @@ class PortTable:
         self._quota = 0
         self._miss_rate = (0, 0)
         self._known: dict[int, _Entry] = {}
+        self._by_ifindex: dict[int, _Entry] = {}  # those whose device is there
         self._pending: deque[PortEvent] = deque(maxlen=_MAX_PENDING)
         self._monitor: LinkMonitor | None = None
         self._devices = Netdev()
@@ -331,6 +335,7 @@ class PortTable:
         entry.attached = attach.attach(
             device.ifindex, "ingress", self._state.programs["vs_port"],
             owner=self._state.name, pin=self._pin(entry.port.number),
+            mechanism="auto" if len(self._known) <= _TCX_PORTS else "clsact",
         )  # fmt: skip
         self._point_to(entry, device)
 
@@ -360,6 +365,9 @@ class PortTable:
         if ifindex:
             bpf_syscall.map_update(by_ifindex, ifindex.to_bytes(4, "little"), value)
             self._state.memory["ifindex_hints"].value(ifindex & 0xFFFF)[:] = value
+        self._by_ifindex.pop(entry.port.ifindex or 0, None)
+        if ifindex:
+            self._by_ifindex[ifindex] = entry
         entry.port = _with_device(entry.port, device)
 
     def _flags(self, entry: _Entry, device: Device) -> int:
@@ -524,10 +532,11 @@ class PortTable:
         return happened
 
     def _follow(self, event: LinkEvent) -> list[PortEvent]:
-        for entry in self._known.values():
-            if entry.port.ifindex == event.ifindex:
-                return self._lost(entry) if event.gone else self._changed(entry, event)
-        if event.gone:
+        # hot: once per event, of any device
+        known = self._by_ifindex.get(event.ifindex)
+        if known is not None:
+            return self._lost(known) if event.gone else self._changed(known, event)
+        if event.gone or len(self._by_ifindex) == len(self._known):
             return []
         for entry in self._known.values():
             if entry.port.ifindex is None and self._switch_end(entry.port) == event.name:
