@@ -40,7 +40,7 @@ from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortConfig, PortDescription, PortMod
 from vswitch.messages.stats import FlowStatsRequest, PortStats, QueueDescription, QueueStats, StatsRequest
 from vswitch.model.actions import Recirculate, walk
-from vswitch.model.port import PortChange, PortEvent
+from vswitch.model.port import Port, PortChange, PortEvent, PortKind
 from vswitch.ofproto.admission import Admission
 from vswitch.ofproto.meters import MAX_METERS
 from vswitch.ofproto.normal import MacTable
@@ -473,7 +473,7 @@ class Engine:
         if device.ifindex is not None and device.up != up:
             try:
                 with Netdev() as devices:
-                    devices.set_up(device.ifindex, up)
+                    devices.set_up(_seen_by_host(device, devices), up)
             except VswitchError as problem:
                 logger.warning("%s: %s", device.name, problem)
 
@@ -492,3 +492,14 @@ class Engine:
                 if isinstance(action, Recirculate):
                     used.add(action.id)
         self.view.frozen.keep(used)
+
+
+def _seen_by_host(port: Port, devices: Netdev) -> int:
+    """The device that is up or down: of an internal port the host's end. NotFoundError if that is elsewhere."""
+    assert port.ifindex is not None
+    if port.kind is not PortKind.INTERNAL:
+        return port.ifindex
+    end = devices.device(port.ifindex)
+    if end.peer_elsewhere or end.peer_ifindex is None:
+        raise NotFoundError(f"the device of port {port.name} is in another network namespace")
+    return end.peer_ifindex

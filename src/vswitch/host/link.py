@@ -27,18 +27,16 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.datapath.ebpf.bpf_syscall import raise_errno
-from vswitch.datapath.ebpf.netdev import MAX_OTHER_NAME, NLM_F_DUMP, RouteSocket, attributes, is_device_name
+from vswitch.datapath.ebpf.link_message import ATTRIBUTES_AT, attributes, header, numbers, u32
+from vswitch.datapath.ebpf.netdev import MAX_OTHER_NAME, NLM_F_DUMP, RouteSocket, is_device_name
 
 __all__ = ["STATISTICS", "Driver", "LinkFacts", "Links"]
 
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if.h, ethtool.h, genetlink.h
 _RTM_GETLINK = 18
 _NETLINK_GENERIC = 16
-_IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _MESSAGE_HEADER_BYTES = 16
 _GENERIC_HEADER_BYTES = 4
-_ARPHRD_ETHER = 1
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _COMPACT_BITSETS = 1
@@ -50,19 +48,14 @@ _DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
 _IFREQ: Final = struct.Struct("=16sQ16x")
 
 
-def _numbers(message: Any) -> dict[str, int]:
-    """Attribute -> number, as pyroute2's class has them."""
-    return {row[0]: number for number, row in enumerate(message.nla_map)}
-
-
-_IFLA: Final = _numbers(ifinfmsg)
+_IFLA: Final = numbers(ifinfmsg)
 _ADDRESS, _NAME, _MTU = _IFLA["IFLA_ADDRESS"], _IFLA["IFLA_IFNAME"], _IFLA["IFLA_MTU"]
 _STATS64, _CARRIER_CHANGES = _IFLA["IFLA_STATS64"], _IFLA["IFLA_CARRIER_CHANGES"]
 _COUNTERS: Final = tuple(name for name, _ in ifinfmsg.ifstats64.fields)
-_MODES: Final = _numbers(ethtool.ethtool_linkmode_msg)
+_MODES: Final = numbers(ethtool.ethtool_linkmode_msg)
 _MODES_HEADER = _MODES["ETHTOOL_A_LINKMODES_HEADER"]
 _SPEED, _DUPLEX_OF = _MODES["ETHTOOL_A_LINKMODES_SPEED"], _MODES["ETHTOOL_A_LINKMODES_DUPLEX"]
-_INDEX = _numbers(ethtool.ethtoolheader)["ETHTOOL_A_HEADER_DEV_INDEX"]
+_INDEX = numbers(ethtool.ethtoolheader)["ETHTOOL_A_HEADER_DEV_INDEX"]
 
 STATISTICS: Final[Mapping[str, str]] = {
     "collisions": "collisions",
@@ -143,7 +136,7 @@ class Links:
             answer = self._route.ask(f"looking at device {which}", message, _RTM_GETLINK)[0]
         except NotFoundError:
             raise NotFoundError(f"device {which} does not exist") from None
-        ifindex = _IFINFO.unpack_from(answer, _MESSAGE_HEADER_BYTES)[2]
+        ifindex = header(answer)[0]
         request = ethtool.ethtool_linkmode_msg()
         request["attrs"] = [["ETHTOOL_A_LINKMODES_HEADER", {"attrs": [["ETHTOOL_A_HEADER_DEV_INDEX", ifindex]]}]]
         speeds = {}
@@ -205,37 +198,31 @@ class Links:
         for raw in self._generic.ask("asking for speeds", request, self._ethtool, flags):
             at = attributes(raw, _MESSAGE_HEADER_BYTES + _GENERIC_HEADER_BYTES)
             header_at = at.get(_MODES_HEADER)
-            if header_at is None or _SPEED not in at:
+            if header_at is None:
                 continue
-            index_at = attributes(raw, header_at[0], header_at[1])[_INDEX]
-            duplex = raw[at[_DUPLEX_OF][0]] if _DUPLEX_OF in at else -1
-            found[_u32(raw, index_at)] = (_u32(raw, at[_SPEED]), duplex)
+            ifindex = u32(raw, attributes(raw, *header_at), _INDEX)
+            speed = u32(raw, at, _SPEED)
+            if ifindex is not None and speed is not None:
+                found[ifindex] = (speed, raw[at[_DUPLEX_OF][0]] if _DUPLEX_OF in at else -1)
         return found
 
 
 def _facts(raw: bytes, speeds: Mapping[int, tuple[int, int]]) -> LinkFacts:
     # hot: once per device every few seconds
-    _, kind, ifindex, flags, _ = _IFINFO.unpack_from(raw, _MESSAGE_HEADER_BYTES)
-    at = attributes(raw, _MESSAGE_HEADER_BYTES + _IFINFO.size)
+    ifindex, is_ethernet, up, carrier = header(raw)
+    at = attributes(raw, ATTRIBUTES_AT)
     speed, duplex = speeds.get(ifindex, (_SPEED_UNKNOWN, -1))
     start, end = at.get(_STATS64, (0, 0))
     counters = struct.unpack_from(f"={min((end - start) // 8, len(_COUNTERS))}Q", raw, start) if end else ()
     return LinkFacts(
         ifindex,
         raw[at[_NAME][0] : at[_NAME][1] - 1].decode(errors="replace"),
-        raw[slice(*at[_ADDRESS])].hex(":") if kind == _ARPHRD_ETHER and _ADDRESS in at else "",
-        bool(flags & _IFF_UP),
-        bool(flags & _IFF_LOWER_UP),
-        _u32(raw, at[_MTU]) if _MTU in at else 0,
-        _u32(raw, at[_CARRIER_CHANGES]) if _CARRIER_CHANGES in at else 0,
+        raw[slice(*at[_ADDRESS])].hex(":") if is_ethernet and _ADDRESS in at else "",
+        up,
+        carrier,
+        u32(raw, at, _MTU) or 0,
+        u32(raw, at, _CARRIER_CHANGES) or 0,
         None if speed == _SPEED_UNKNOWN else speed * 1_000_000,
         _DUPLEX.get(duplex),
         {name: counters[place] for name, place in _PLACES if place < len(counters)},
     )
-
-
-def _u32(raw: bytes, at: tuple[int, int]) -> int:
-    return int.from_bytes(raw[at[0] : at[0] + 4], _ORDER)
-
-
-_ORDER: Final[Literal["little", "big"]] = "little" if struct.pack("=H", 1)[0] else "big"

@@ -27,7 +27,8 @@ from pyroute2.netlink.rtnl.tcmsg import sched_netem, tcmsg
 from pyroute2.netlink.rtnl.tcmsg.common import tick_in_usec
 
 from vswitch.base.errors import ExistsError, KernelError, NotFoundError, VswitchError
-from vswitch.datapath.ebpf.netdev import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, RouteSocket, attributes
+from vswitch.datapath.ebpf.link_message import attributes
+from vswitch.datapath.ebpf.netdev import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, RouteSocket
 from vswitch.host.link import Links
 from vswitch.host.qos import KINDS, Qos, Queue, QueueCounters
 

@@ -96,8 +96,9 @@ class PortStats:
 class Port:
     """A port of a datapath. `ifindex`: the number of its device, None while that is away; `mtu` in bytes, without the
     Ethernet header; `mac` as text, `02:00:00:00:00:01`; `up`: as set by the administrator; `carrier`:
-    it can carry packets (its cable is in, the other end of its pair is up). Of an internal port these, `mtu` and `mac`
-    are those of the end in the switch."""
+    it can carry packets (its cable is in, the other end of its pair is up). Of an internal port `ifindex` and `carrier`
+    are those of the end in the switch, the others of the host's, as it was last while that is in another network
+    namespace."""
 
     number: int
     name: str

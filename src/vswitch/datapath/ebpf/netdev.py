@@ -25,6 +25,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from vswitch.base.errors import ConfigError, ExistsError, KernelError, MachineError, NotFoundError
 from vswitch.datapath.ebpf.bpf_syscall import raise_errno
+from vswitch.datapath.ebpf.link_message import Device, LinkEvent, attributes, read_device, read_event
 
 __all__ = [
     "MAX_OTHER_NAME",
@@ -34,7 +35,6 @@ __all__ = [
     "LinkMonitor",
     "Netdev",
     "RouteSocket",
-    "attributes",
     "is_device_name",
 ]
 
@@ -49,8 +49,6 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
-_TYPE_MASK = 0x3FFF
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
@@ -64,8 +62,6 @@ _RTM_GETLINK = 18
 _RTM_SETLINK = 19
 _RTM_NEWLINKPROP = 108
 _IFF_UP = 0x1
-_IFF_LOWER_UP = 0x10000
-_ARPHRD_ETHER = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
 
@@ -100,28 +96,6 @@ _MONITOR_DATAGRAMS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A network device as it is now. `kind`: "veth", "tun", "bridge", ..., "" for a plain one; `up`: as set by the
-    administrator; `carrier`: it can carry packets; `mac`: "" unless it is an Ethernet device; `alias`: a note of
-    whoever set it; `min_mtu`, `max_mtu`: what it takes, 0 if it does not say. Of a veth, `peer_ifindex` is the other
-    end's number in its own namespace, and `peer_elsewhere` says that this is another."""
-
-    ifindex: int
-    name: str
-    kind: str
-    up: bool
-    carrier: bool
-    mtu: int
-    mac: str
-    peer_ifindex: int | None = None
-    peer_elsewhere: bool = False
-    master_ifindex: int | None = None
-    alias: str = ""
-    min_mtu: int = 0
-    max_mtu: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceStats:
     """The kernel's counters of a device, as `ip -s link` shows them. `rx` is what the device received."""
 
@@ -133,21 +107,6 @@ class DeviceStats:
     tx_errors: int
     rx_dropped: int
     tx_dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class LinkEvent:
-    """A device came, changed or went. `gone`: deleted, or moved to another namespace. `resync`: events were lost,
-    the other fields are empty: ask for all devices anew."""
-
-    ifindex: int
-    name: str
-    up: bool
-    mtu: int
-    mac: str
-    gone: bool = False
-    carrier: bool = False
-    resync: bool = False
 
 
 class RouteSocket:
@@ -220,11 +179,11 @@ class Netdev:
 
     def device(self, which: str | int) -> Device:
         message = _link(which, IFLA_EXT_MASK=_RTEXT_FILTER_SKIP_STATS)
-        return _device(self._ask(which, "looking at", message, _RTM_GETLINK)[0])
+        return read_device(self._ask_raw(which, "looking at", message, _RTM_GETLINK)[0])
 
     def devices(self) -> list[Device]:
         message = _link(0, IFLA_EXT_MASK=_RTEXT_FILTER_SKIP_STATS)
-        return [_device(link) for link in self._route.request("listing devices", message, _RTM_GETLINK, NLM_F_DUMP)]
+        return [read_device(raw) for raw in self._route.ask("listing devices", message, _RTM_GETLINK, NLM_F_DUMP)]
 
     def exists(self, which: str | int) -> bool:
         try:
@@ -344,10 +303,16 @@ class Netdev:
         self.close()
 
     def _ask(self, which: str | int, doing: str, message: Any, command: int) -> list[Any]:
+        answers = [ifinfmsg(raw) for raw in self._ask_raw(which, doing, message, command)]
+        for answer in answers:
+            answer.decode()
+        return answers
+
+    def _ask_raw(self, which: str | int, doing: str, message: Any, command: int) -> list[bytes]:
         if isinstance(which, str) and len(which.encode()) > MAX_OTHER_NAME:
             raise NotFoundError(f"device {which} does not exist")
         try:
-            return self._route.request(f"{doing} device {which}", message, command)
+            return self._route.ask(f"{doing} device {which}", message, command)
         except NotFoundError:
             raise NotFoundError(f"device {which} does not exist") from None
 
@@ -390,7 +355,7 @@ class LinkMonitor:
                     raise
                 events.append(LinkEvent(0, "", False, 0, "", resync=True))
                 continue
-            events.extend(_event(kind, raw) for kind, _, _, raw in _messages(datagram) if _is_of_device(kind, raw))
+            events.extend(read_event(kind, raw) for kind, _, _, raw in _messages(datagram) if _is_of_device(kind, raw))
         return events
 
     def close(self) -> None:
@@ -404,19 +369,6 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         length, kind, flags, sequence, _ = _NLMSG_HEADER.unpack_from(datagram, start)
         yield kind, sequence, flags, datagram[start : start + length]
         start += max(_NLMSG_HEADER.size, (length + 3) & ~3)
-
-
-def attributes(raw: bytes, at: int, end: int = 0) -> dict[int, tuple[int, int]]:
-    """Of attributes that follow each other from `at` on: by type, where the value begins and ends."""
-    found = {}
-    end = end or len(raw)
-    while at + _ATTRIBUTE.size <= end:
-        length, kind = _ATTRIBUTE.unpack_from(raw, at)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE_MASK] = (at + _ATTRIBUTE.size, min(at + length, end))
-        at += (length + 3) & ~3
-    return found
 
 
 def _explanation(kind: int, flags: int, raw: bytes) -> str:
@@ -453,45 +405,6 @@ def _new_end(name: str, mac: str, mtu: int) -> list[Any]:
     if mtu:
         attrs.append(["IFLA_MTU", _checked_mtu(mtu)])
     return attrs
-
-
-def _device(link: Any) -> Device:
-    info = link.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
-    is_veth = kind == "veth"
-    return Device(
-        ifindex=link["index"],
-        name=link.get_attr("IFLA_IFNAME"),
-        kind=kind,
-        up=bool(link["flags"] & _IFF_UP),
-        carrier=bool(link["flags"] & _IFF_LOWER_UP),
-        mtu=link.get_attr("IFLA_MTU") or 0,
-        mac=_mac(link),
-        peer_ifindex=link.get_attr("IFLA_LINK") if is_veth else None,
-        peer_elsewhere=is_veth and link.get_attr("IFLA_LINK_NETNSID") is not None,
-        master_ifindex=link.get_attr("IFLA_MASTER"),
-        alias=link.get_attr("IFLA_IFALIAS") or "",
-        min_mtu=link.get_attr("IFLA_MIN_MTU") or 0,
-        max_mtu=link.get_attr("IFLA_MAX_MTU") or 0,
-    )
-
-
-def _event(kind: int, raw: bytes) -> LinkEvent:
-    link = ifinfmsg(raw)
-    link.decode()
-    return LinkEvent(
-        ifindex=link["index"],
-        name=link.get_attr("IFLA_IFNAME") or "",
-        up=bool(link["flags"] & _IFF_UP),
-        mtu=link.get_attr("IFLA_MTU") or 0,
-        mac=_mac(link),
-        gone=kind == _RTM_DELLINK,
-        carrier=bool(link["flags"] & _IFF_LOWER_UP),
-    )
-
-
-def _mac(link: Any) -> str:
-    return (link.get_attr("IFLA_ADDRESS") or "") if link["ifi_type"] == _ARPHRD_ETHER else ""
 
 
 def is_device_name(name: str) -> bool:
