@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from vswitch.bridge.bridge import Bridge
+from vswitch.bridge.features import MirrorStats
 from vswitch.bridge.options import BridgeOptions
 from vswitch.bridge.packet_trace import PacketTrace
 from vswitch.bridge.vlans import port_vlan
 from vswitch.messages.errors import OpenFlowError
+from vswitch.ofproto.settings import McastSnooping, Mirror
+from vswitch.ofproto.snooping import MulticastGroup
 from vswitch.ofproto.translation import PortVlan
 from vswitch.transport.targets import Tls
 
-__all__ = ["Bridge", "BridgeOptions", "OpenFlowError", "PacketTrace", "PortVlan", "Tls", "port_vlan"]
+__all__ = [
+    "Bridge", "BridgeOptions", "McastSnooping", "Mirror", "MirrorStats", "MulticastGroup", "OpenFlowError",
+    "PacketTrace", "PortVlan", "Tls", "port_vlan",
+]  # fmt: skip
