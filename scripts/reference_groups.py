@@ -41,7 +41,10 @@ GROUPS = {
         `Bridge` is a whole OpenFlow switch on a datapath, in the kernel or simulated: controllers connect to it, or the
         program is one itself.
         """,
-        "Bridge BridgeOptions ControllerSettings ControllerState TableSettings PacketTrace PortVlan port_vlan Tls",
+        """
+        Bridge BridgeOptions ControllerSettings ControllerState TableSettings McastSnooping Mirror MirrorStats
+        MulticastGroup PacketTrace PortVlan port_vlan Tls
+        """,
     ),
     "policies": (
         "Policies",

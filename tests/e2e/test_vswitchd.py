@@ -353,3 +353,18 @@ def test_a_server_that_is_away_for_a_while_changes_nothing(
     finally:
         assert second.end() == 0
         second.errors.close()
+
+
+def test_mirrors_follow_the_database(daemon: Daemon, name: str, lab: Lab) -> None:
+    hosts = [lab.host(f"h{number}", ip=f"10.0.0.{number}/24") for number in (1, 2, 3)]
+    connect(daemon, name, *hosts)
+    (copies,) = [row["_uuid"] for row in daemon.rows("Port") if row["name"] == hosts[2].port]
+    mirror = insert("Mirror", "m", name="m", select_all=True, output_port=copies)
+    packet = "in_port=1,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02"
+    daemon.configure(mirror, change("Bridge", name, mirrors=["named-uuid", "m"]))
+    assert hosts[0].ping(hosts[1].ip, count=2, interval_s=0.05).received == 2
+    assert hosts[2].ping(hosts[1].ip, count=1, interval_s=0.05).received == 0, "the port is for copies alone"
+    assert "3" in daemon.appctl("ofproto/trace", name, packet).rpartition("Datapath actions:")[2]
+    daemon.configure(change("Bridge", name, mirrors=["set", []]))
+    assert "3" not in daemon.appctl("ofproto/trace", name, packet).rpartition("Datapath actions:")[2]
+    assert hosts[2].ping(hosts[1].ip, count=1, interval_s=0.05).received == 1

@@ -11,12 +11,13 @@ from tests.vswitchd import add_bridge, add_port, change, insert, mapping
 from vswitch.bridge.options import ControllerSettings, TableSettings
 from vswitch.host.qos import Qos, Queue
 from vswitch.model.port import Policing
+from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Change, Database
 from vswitch.ovsdb.transaction import execute
 from vswitch.ovsdb.vswitch_schema import VSWITCH_SCHEMA
 from vswitch.vswitchd.plan import Wanted, WantedBridge, WantedInterface, plan
-from vswitch.vswitchd.rows import asks_for_something
+from vswitch.vswitchd.rows import asks_for_something, rows_of
 
 RUN = "/run/vswitch"
 
@@ -107,6 +108,14 @@ def test_a_bond_is_an_error_of_each_of_its_interfaces() -> None:
         ({"tag": 7, "vlan_mode": "native-untagged", "trunks": 9}, PortVlan("native-untagged", 7, frozenset({9}))),
         ({"tag": 7, "vlan_mode": "native-tagged"}, PortVlan("native-tagged", 7)),
         ({"tag": 7, "vlan_mode": "trunk"}, None),
+        (
+            {"tag": 7, "vlan_mode": "dot1q-tunnel", "cvlans": 5},
+            PortVlan("dot1q-tunnel", 7, frozenset(), frozenset({5})),
+        ),
+        (
+            {"tag": 7, "other_config": mapping({"priority-tags": "always"})},
+            PortVlan("access", 7, priority_tags="always"),
+        ),
     ],
 )
 def test_vlans_of_ports(row: dict[str, Any], vlan: PortVlan | None) -> None:
@@ -126,6 +135,29 @@ def test_policing() -> None:
     assert wrong.policing == Policing()
     assert "burst_kb" in wrong.note
     assert not wrong.error
+
+
+def test_mirrors() -> None:
+    ports = [*add_port("br0", "p1"), *add_port("br0", "p2")]
+    there = database(*add_bridge("br0"), *ports)
+    uuids = {row.text("name"): row.uuid for row in rows_of(there, "Port")}
+    good = insert("Mirror", "m", name="m", select_src_port=["uuid", uuids["p1"]], output_port=["uuid", uuids["p2"]])
+    wrong = insert("Mirror", "n", name="n", select_all=True)
+    do(there, good, wrong, change("Bridge", "br0", mirrors=["set", [["named-uuid", "m"], ["named-uuid", "n"]]]))
+    (found,) = plan(there, RUN).bridges
+    assert found.options.mirrors == (Mirror("m", select_src_port=frozenset({"p1"}), output_port="p2"),)
+    assert [name for _, name in found.mirrors] == ["m"]
+    assert "output" in found.notes["mirror n"]
+
+
+def test_multicast_snooping_and_protected_ports() -> None:
+    settings = mapping({"mcast-snooping-table-size": "100", "forward-bpdu": "true"})
+    port = {"protected": True, "other_config": mapping({"mcast-snooping-flood": "true"})}
+    found = bridge(
+        *add_port("br0", "p1", port=port), mcast_snooping_enable=True, other_config=settings, flood_vlans=5
+    ).options
+    assert found.mcast_snooping == McastSnooping(flood_ports=frozenset({"p1"}), max_groups=100)
+    assert (found.protected, found.flood_vlans, found.forward_bpdu) == (frozenset({"p1"}), frozenset({5}), True)
 
 
 def test_queues() -> None:

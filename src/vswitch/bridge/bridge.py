@@ -30,12 +30,13 @@ from vswitch.bridge.commands import BridgeCommands
 from vswitch.bridge.control import ControlServer
 from vswitch.bridge.controllers import Controllers, ControllerState
 from vswitch.bridge.engine import Engine
+from vswitch.bridge.features import MirrorStats
 from vswitch.bridge.handler import PacketForControllers
 from vswitch.bridge.local import LocalController
 from vswitch.bridge.options import BridgeOptions
 from vswitch.bridge.packet_trace import PacketTrace, key_of_packet
 from vswitch.bridge.shedding import Shedding
-from vswitch.bridge.vlans import port_vlan
+from vswitch.bridge.vlans import port_vlan, vlan_set
 from vswitch.control.commands import Answer, Commands
 from vswitch.datapath.ebpf.state import Options
 from vswitch.fields import SLOTS
@@ -68,6 +69,8 @@ from vswitch.messages.stats import (
 from vswitch.model.sent import Sent
 from vswitch.ofproto.meters import ALL_METERS, MAX_METERS
 from vswitch.ofproto.session import Session
+from vswitch.ofproto.settings import McastSnooping, Mirror
+from vswitch.ofproto.snooping import MulticastGroup
 from vswitch.openflow.connection import MAX_ERROR_DATA, Received
 from vswitch.text.flow_match import parse_flow_match
 
@@ -236,12 +239,60 @@ class Bridge:
         return self._engine.trace(key_of_packet(match, frame), frame, listed)
 
     def set_vlan(
-        self, port: str, *, tag: int | None = None, trunks: Iterable[int] = (), vlan_mode: str | None = None
-    ) -> None:
+        self, port: str, *, tag: int | None = None, trunks: Iterable[int] = (), vlan_mode: str | None = None,
+        cvlans: Iterable[int] = (), qinq_ethtype: str = "802.1ad", priority_tags: str = "no",
+    ) -> None:  # fmt: skip
         """How NORMAL treats VLANs at the port of this name from now on, in the words of Open vSwitch: `tag` alone is an
         access port, `trunks` alone a trunk of these, neither a trunk of all; `vlan_mode`: "access", "trunk",
-        "native-tagged", "native-untagged". ConfigError: they do not go together."""
-        self._engine.set_vlan(port, port_vlan(tag, trunks, vlan_mode))
+        "native-tagged", "native-untagged", "dot1q-tunnel" with the customer's `cvlans` (all if there are none) and
+        `qinq_ethtype` "802.1ad" or "802.1q" for the tag before theirs; `priority_tags`: "no", "always", "if-nonzero".
+        ConfigError: they do not go together."""
+        vlan = port_vlan(
+            tag, trunks, vlan_mode, cvlans=cvlans, qinq_ethtype=qinq_ethtype, priority_tags=priority_tags
+        )  # fmt: skip
+        self._engine.set_vlan(port, vlan)
+
+    def set_mirrors(self, mirrors: Iterable[Mirror]) -> None:
+        """Copy packets so from now on, instead of as before; mirrors of the same name count on. Ports that they name
+        may come later. ConfigError: there are more than 32, or two of one name."""
+        self._engine.set_mirrors(mirrors)
+
+    def mirror_stats(self) -> dict[str, MirrorStats]:
+        """What each mirror has copied, by its name."""
+        self._engine.count(self._engine.now_ns())
+        return self._engine.features.mirror_stats()
+
+    def set_mcast_snooping(self, snooping: McastSnooping | None) -> None:
+        """Let multicast go where it is wanted alone; None: as broadcast, and what is known of groups is forgotten."""
+        self._engine.set_snooping(snooping)
+
+    def multicast_groups(self) -> list[MulticastGroup]:
+        """Which ports want which group, and behind which there are routers."""
+        return self._engine.features.groups()
+
+    def flush_multicast_groups(self) -> None:
+        """Forget what hosts and routers have said of groups."""
+        self._engine.mcast_changed(self._engine.features.table.flush())
+        self._engine.settle()
+
+    def multicast_stats(self) -> dict[str, int]:
+        """Groups there are and may be, how many came, were too old, or were pushed out; packets that were read."""
+        return self._engine.features.stats()
+
+    def set_protected(self, ports: Iterable[str]) -> None:
+        """NORMAL forwards from none of these ports to another of them."""
+        self._engine.features.protected = frozenset(ports)
+        self._engine.features_changed()
+
+    def set_flood_vlans(self, vlans: Iterable[int]) -> None:
+        """In these VLANs NORMAL learns nothing, and floods all. ConfigError: one is outside 0..4095."""
+        self._engine.features.flood_vlans = vlan_set("flood_vlans", vlans)
+        self._engine.features_changed()
+
+    def set_forward_bpdu(self, wanted: bool) -> None:
+        """Whether NORMAL forwards packets to reserved addresses (01:80:c2:00:00:0x) too."""
+        self._engine.features.forward_bpdu = wanted
+        self._engine.features_changed()
 
     async def reconfigure(self, options: BridgeOptions | None = None, **settings: Any) -> None:
         """Have these options from now on, or these settings in place of its own, while it is served or not. What has
@@ -277,9 +328,8 @@ class Bridge:
         return self._controllers.states()
 
     def set_queues(self, port: str, queues: Iterable[int]) -> None:
-        """The port of this name has these queues, as controllers are told; who makes them sets `queue_counters`, too,
-        which is called with a port's name and a queue, and returns what it has sent in bytes and packets, and what was
-        dropped."""
+        """The port of this name has these queues, as controllers are told. Who makes them sets `queue_counters`: called
+        with a port's name and a queue, it returns bytes and packets sent, and what was dropped."""
         self._engine.set_queues(port, queues)
 
     # ---- the program as the controller
@@ -607,8 +657,6 @@ class Bridge:
                 channel.tell_packet(each, port, now_ns)
         if self._local.packet_callbacks and send.controller_id == 0:
             self._local.packet(packet)
-
-    # ---- ending
 
     def keep(self) -> None:
         """Leave datapath and megaflows forwarding when the block ends."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 from vswitch.api.datapath import Datapath
 from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.bridge.effects import Effects
+from vswitch.bridge.features import Features, mirrors_changed
 from vswitch.bridge.handler import Handler, PacketForControllers
 from vswitch.bridge.megaflows import Megaflows, Standing
 from vswitch.bridge.meters import DatapathMeters, PolicedHere
@@ -47,6 +48,7 @@ from vswitch.ofproto.normal import MacTable
 from vswitch.ofproto.paths import Paths
 from vswitch.ofproto.run import ALL_BITS
 from vswitch.ofproto.session import Session
+from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.statistics import Identity
 from vswitch.ofproto.switch import Outcome, Removal, Switch
 from vswitch.ofproto.tables import Change
@@ -94,6 +96,7 @@ class Engine:
         self.switch = Switch(self._identity(), max_flows=options.max_flows, max_meters=min(room, MAX_METERS))
         self._configure_tables(options)
         self.view = BridgeView(self.switch, MacTable(options.max_macs, options.mac_age_s * 10**9))
+        self.features = Features(options, self.view, self.now_ns)
         self.sends = Sends()
         self.paused = Paused()
         self.megaflows = Megaflows(
@@ -103,6 +106,7 @@ class Engine:
         self._vlans = dict(options.vlans)
         self.revalidator = Revalidator(self.megaflows, self._translate_again, self.paths.clear)
         self.effects = Effects(self.switch, self.view.macs, self.revalidator, self._carry_out)
+        self.effects.credit_mirrors = self.features.credit
         self.meters = DatapathMeters(datapath.meters, self.switch.meters, room)
         self.policed = PolicedHere(self.switch.meters)
         self.handler = Handler(
@@ -161,10 +165,21 @@ class Engine:
         for name in before.vlans.keys() | options.vlans.keys():
             if before.vlans.get(name) != options.vlans.get(name):
                 self._put_vlan(name, options.vlans.get(name))
+        self._reconfigure_features(before, options)
         self.configure()
         if before.waits and not options.waits:
             self.end_restoring()
         self.settle()
+
+    def _reconfigure_features(self, before: BridgeOptions, options: BridgeOptions) -> None:
+        features = self.features
+        if options.mirrors != before.mirrors:
+            self.count(self.now_ns())
+            features.set_mirrors(options.mirrors)
+        if options.mcast_snooping != before.mcast_snooping:
+            self.mcast_changed(features.set_snooping(options.mcast_snooping))
+        features.protected, features.flood_vlans = options.protected, options.flood_vlans
+        features.forward_bpdu = options.forward_bpdu
 
     def _configure_tables(self, options: BridgeOptions) -> None:
         """Flows that are more than a table may have from now on stay."""
@@ -251,9 +266,37 @@ class Engine:
             miss="controller" if self.switch.sends_misses else "drop",
             misses=misses,
         )
+        config = self.features.apply(config, {port.name: port.number for port in self.switch.ports})
         if config != before:
             self.view.config = config
-            self.revalidator.note_all()
+            alike = replace(before, mirrors=config.mirrors) == config
+            parts = mirrors_changed(before, config) if alike else None
+            if parts is None:
+                self.revalidator.note_all()
+            else:
+                self.revalidator.note_parts(parts)
+
+    def set_mirrors(self, mirrors: Iterable[Mirror]) -> None:
+        """These from now on."""
+        self.count(self.now_ns())
+        self.features.set_mirrors(mirrors)
+        self.features_changed()
+
+    def set_snooping(self, wanted: McastSnooping | None) -> None:
+        """Multicast is snooped so from now on."""
+        self.mcast_changed(self.features.set_snooping(wanted))
+        self.features_changed()
+
+    def features_changed(self) -> None:
+        """Features were set."""
+        self.configure()
+        self.settle()
+
+    def mcast_changed(self, parts: Iterable[Dependency]) -> None:
+        """Groups, or ports of routers, are others now."""
+        found = set(parts)
+        if found:
+            self.revalidator.note_parts(found)
 
     def set_vlan(self, name: str, vlan: PortVlan | None) -> None:
         """How the port of this name treats VLANs from now on; None: as a trunk of all. What was learned there, in other
@@ -330,6 +373,9 @@ class Engine:
         self._telling = True
         try:
             for told in self.handler.take_told():
+                if told.send.snoop is not None:
+                    self.features.read(told, self.packet_outs, self.revalidator)
+                    continue
                 meter = told.send.meter
                 if len(self.switch.meters) and not self.policed.passes_to_controllers(meter, told.length, now_ns):
                     self.metered_packets += 1
@@ -399,6 +445,7 @@ class Engine:
             self.meters.count()
             self._carry_out(self.switch.expire(now_ns))
             self.macs_changed(self.view.macs.expire(now_ns))
+            self.mcast_changed(self.view.mcast.expire(now_ns))
             if len(self.view.frozen) > self.view.frozen.limit // 2:
                 self._forget_frozen()
         self.settle()
@@ -437,6 +484,7 @@ class Engine:
         if event.change is PortChange.REMOVED:
             number = openflow_number(event.port.number)
             self.macs_changed(self.view.macs.flush(number))
+            self.mcast_changed(self.view.mcast.flush(number))
             self._carry_out(self.switch.port_removed(number))
             self.configure()
             return

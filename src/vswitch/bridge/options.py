@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError
 from vswitch.ofproto.admission import LAST_TABLE
+from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.translation import PortVlan
 from vswitch.transport.targets import Tls, parse_target
 
@@ -73,10 +74,13 @@ class BridgeOptions:
     at; more are dropped in the kernel, where they cost next to nothing, as those of a scan should; 0: no bound.
     `max_flows`: of each table; `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
     `mac_age_s`, `max_macs`: of what NORMAL learns. `vlans`: how ports, by their names, treat VLANs there; all carry
-    all of them, tagged, if nothing is said (`port_vlan`). `tables`: flow tables that differ from the others, by number.
-    `description`, `serial`: what controllers are told of the switch. `restore_s`: how long megaflows of an earlier
-    process go on forwarding at most while controllers load the flows anew. `waits`: no packet is answered and no
-    controller connected to as long as that is so; then megaflows of an earlier process go (`flow-restore-wait`)."""
+    all of them, tagged, if nothing is said (`port_vlan`). `mirrors`, `mcast_snooping`: packets that are copied, and
+    whether multicast goes where it is wanted alone; `protected`: ports of which NORMAL forwards from none to another;
+    `flood_vlans`: VLANs in which it learns nothing; `forward_bpdu`: it forwards to reserved addresses. `tables`: flow
+    tables that differ from the others, by number. `description`, `serial`: what controllers are told of the switch.
+    `restore_s`: how long megaflows of an earlier process go on forwarding at most while controllers load the flows
+    anew. `waits`: no packet is answered and no controller connected to as long as that is so; then megaflows of an
+    earlier process go (`flow-restore-wait`)."""
 
     controllers: tuple[str | ControllerSettings, ...] = ()
     listen: tuple[str | ControllerSettings, ...] = ()
@@ -97,6 +101,11 @@ class BridgeOptions:
     mac_age_s: int = 300
     max_macs: int = 8192
     vlans: Mapping[str, PortVlan] = field(default_factory=dict)
+    mirrors: tuple[Mirror, ...] = ()
+    mcast_snooping: McastSnooping | None = None
+    protected: frozenset[str] = frozenset()
+    flood_vlans: frozenset[int] = frozenset()
+    forward_bpdu: bool = False
     tables: Mapping[int, TableSettings] = field(default_factory=dict)
     description: str = "None"
     serial: str = "None"

@@ -33,6 +33,7 @@ from vswitch.vswitchd.status import (
     datapath_operations,
     differences,
     interface_row,
+    mirror_row,
     root_row,
 )
 
@@ -194,6 +195,11 @@ class Vswitchd:
         said.put(
             "Bridge", wanted.uuid, bridge_row(wanted, None if running is None else running.bridge.datapath_id, error)
         )
+        if counts and running is not None and wanted.mirrors:
+            copied = running.bridge.mirror_stats()
+            for uuid_, name in wanted.mirrors:
+                if name in copied:
+                    said.put("Mirror", uuid_, mirror_row(copied[name]))
         states: dict[str, ControllerState] = {}
         if running is not None:
             states = {state.target: state for state in running.bridge.controller_states()}

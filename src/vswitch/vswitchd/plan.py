@@ -17,8 +17,10 @@ from vswitch.datapath.ebpf.state import check_name
 from vswitch.host.policing import policing
 from vswitch.host.qos import Qos, parse_qos
 from vswitch.model.port import Policing
+from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.translation import PortVlan
 from vswitch.ovsdb.database import Database
+from vswitch.ovsdb.types import Atom
 from vswitch.transport.targets import Tls, parse_target
 from vswitch.vswitchd.rows import Cells, rows_of
 
@@ -42,6 +44,7 @@ _LATER = (
 DATAPATH_TYPES = ("netdev", "system")
 """Names of kinds of datapaths that may be asked for. There is one kind here, which both of them mean."""
 
+_PRIORITY_TAGS = {"true": "if-nonzero", "if-nonzero": "if-nonzero", "always": "always"}
 _POLICING = ("rate", "burst", "kpkts_rate", "kpkts_burst")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _HEX = re.compile(r"(?:0[xX](?=[0-9a-fA-F]{1,16}$)|(?=[0-9a-fA-F]{16}$))([0-9a-fA-F]+)")
@@ -97,13 +100,15 @@ class WantedController:
 @dataclass(frozen=True, slots=True)
 class WantedBridge:
     """`options`: all that a Bridge is told, but the datapath id if none was given: it follows from `hwaddr`, or from
-    the ports. `notes`: what was asked for and is not done, by its name. `error`: why there cannot be such a bridge."""
+    the ports. `mirrors`: UUIDs and names of those that there are. `notes`: what was asked for and is not done, by its
+    name. `error`: why there cannot be such a bridge."""
 
     uuid: str
     name: str
     options: BridgeOptions
     ports: tuple[WantedPort, ...] = ()
     controllers: tuple[WantedController, ...] = ()
+    mirrors: tuple[tuple[str, str], ...] = ()
     hwaddr: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
@@ -192,6 +197,7 @@ class _Reader:
             if vlan != PortVlan():
                 vlans[port.text("name")] = vlan
         controllers, places, settings = self._controllers(row, notes)
+        mirrors = self._mirrors(row, notes)
         hwaddr = self._mac(config.get("hwaddr"), f"{name}: hwaddr")
         self._note_what_is_not_done(row, notes)
         options = _as_far_as_possible(
@@ -211,6 +217,11 @@ class _Reader:
                 "max_macs": self.bounded(config, "mac-table-size", 8192, 10, 1_000_000),
                 "vlans": vlans,
                 "tables": self._tables(row, notes),
+                "mirrors": tuple(mirror for _, mirror in mirrors),
+                "mcast_snooping": self._snooping(row, config),
+                "protected": frozenset(port.text("name") for port in self._ports(row) if port.flag("protected")),
+                "flood_vlans": row.numbers("flood_vlans"),
+                "forward_bpdu": config.get("forward-bpdu") == "true",
                 "description": config.get("dp-desc", "None"),
                 "serial": config.get("dp-sn", "None"),
                 "tls": self.tls,
@@ -222,7 +233,8 @@ class _Reader:
             check_name(name)
         except ConfigError as problem:
             error = str(problem)
-        return WantedBridge(row.uuid, name, options, ports, controllers, hwaddr, notes, error)
+        told = tuple((uuid, mirror.name) for uuid, mirror in mirrors)
+        return WantedBridge(row.uuid, name, options, ports, controllers, told, hwaddr, notes, error)
 
     def _ports(self, row: Cells) -> Iterable[Cells]:
         rows = rows_of(self._database, "Port", row.many("ports"))
@@ -259,6 +271,50 @@ class _Reader:
                 except ConfigError as problem:
                     notes[f"flow_table {number}"] = str(problem)
         return {number: settings for number, settings in found.items() if settings != TableSettings()}
+
+    def _snooping(self, row: Cells, config: Mapping[str, str]) -> McastSnooping | None:
+        if not row.flag("mcast_snooping_enable"):
+            return None
+
+        def ports(key: str) -> frozenset[str]:
+            return frozenset(
+                port.text("name") for port in self._ports(row) if port.texts("other_config").get(key) == "true"
+            )
+
+        return McastSnooping(
+            config.get("mcast-snooping-disable-flood-unregistered") != "true",
+            ports("mcast-snooping-flood"),
+            ports("mcast-snooping-flood-reports"),
+            self.bounded(config, "mcast-snooping-aging-time", 300, 15, 3600),
+            self.bounded(config, "mcast-snooping-table-size", 2048, 10, 1_000_000),
+        )
+
+    def _mirrors(self, row: Cells, notes: dict[str, str]) -> list[tuple[str, Mirror]]:
+        names: dict[Atom, str] = {port.uuid: port.text("name") for port in self._ports(row)}
+        found: dict[str, tuple[str, Mirror]] = {}
+        for each in rows_of(self._database, "Mirror", row.many("mirrors")):
+            name = each.text("name")
+            try:
+                if name in found:
+                    raise ConfigError(f"there are two mirrors {name}")
+                if each.many("filter"):
+                    raise ConfigError("filters of mirrors are not supported yet")
+                outputs = [names[uuid] for uuid in each.many("output_port") if uuid in names]
+                mirror = Mirror(
+                    name,
+                    bool(each.flag("select_all")),
+                    frozenset(names[uuid] for uuid in each.many("select_src_port") if uuid in names),
+                    frozenset(names[uuid] for uuid in each.many("select_dst_port") if uuid in names),
+                    each.numbers("select_vlan"),
+                    outputs[0] if outputs else None,
+                    None if outputs else each.number("output_vlan"),
+                    each.number("snaplen") or 0,
+                )
+            except ConfigError as problem:
+                notes[f"mirror {name}"] = str(problem)
+            else:
+                found[name] = (each.uuid, mirror)
+        return sorted(found.values(), key=lambda pair: pair[1].name)
 
     def _note_what_is_not_done(self, row: Cells, notes: dict[str, str]) -> None:
         for column, what in (("netflow", "NetFlow"), ("sflow", "sFlow"), ("ipfix", "IPFIX")):
@@ -379,13 +435,16 @@ def _vlan(port: Cells) -> PortVlan:
     what counts."""
     tag, trunks = port.number("tag"), port.numbers("trunks")
     mode = port.text("vlan_mode") or ("trunk" if tag is None else "access")
+    config = port.texts("other_config")
+    tags = _PRIORITY_TAGS.get(config.get("priority-tags", ""), "no")
     if mode == "access":
-        return PortVlan(mode, tag or 0)
+        return PortVlan(mode, tag or 0, priority_tags=tags)
     if mode == "trunk":
-        return PortVlan(mode, 0, trunks)
-    if mode in ("native-tagged", "native-untagged"):
-        return PortVlan(mode, tag or 0, trunks)
-    return PortVlan()
+        return PortVlan(mode, 0, trunks, priority_tags=tags)
+    if mode == "dot1q-tunnel":
+        ethertype = 0x8100 if config.get("qinq-ethtype") == "802.1q" else 0x88A8
+        return PortVlan(mode, tag or 0, frozenset(), port.numbers("cvlans"), ethertype, tags)
+    return PortVlan(mode, tag or 0, trunks, priority_tags=tags)
 
 
 def _seconds(milliseconds: int | None, low: float, high: float) -> float | None:

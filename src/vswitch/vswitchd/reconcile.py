@@ -431,10 +431,32 @@ def _peer(interface: WantedInterface, others: Mapping[str, WantedInterface]) -> 
 
 
 def _with_devices(options: BridgeOptions, wanted: WantedBridge) -> BridgeOptions:
-    """With the VLANs of ports by the names of their devices."""
-    vlans = {}
-    for port in wanted.ports:
-        for interface in port.interfaces:
-            if port.name in options.vlans:
-                vlans[_device(interface)] = options.vlans[port.name]
-    return replace(options, vlans=vlans)
+    """With the names of devices in place of those of ports."""
+    devices = {port.name: _device(interface) for port in wanted.ports for interface in port.interfaces}
+
+    def named(ports: frozenset[str]) -> frozenset[str]:
+        return frozenset(devices.get(name, name) for name in ports)
+
+    snooping = options.mcast_snooping
+    if snooping is not None:
+        snooping = replace(
+            snooping,
+            flood_ports=named(snooping.flood_ports),
+            flood_reports_ports=named(snooping.flood_reports_ports),
+        )
+    mirrors = [
+        replace(
+            each,
+            select_src_port=named(each.select_src_port),
+            select_dst_port=named(each.select_dst_port),
+            output_port=None if each.output_port is None else devices.get(each.output_port, each.output_port),
+        )
+        for each in options.mirrors
+    ]
+    return replace(
+        options,
+        vlans={devices.get(name, name): vlan for name, vlan in options.vlans.items()},
+        protected=named(options.protected),
+        mcast_snooping=snooping,
+        mirrors=tuple(mirrors),
+    )

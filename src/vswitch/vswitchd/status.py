@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from vswitch.base.version import OPEN_VSWITCH_VERSION, VERSION
 from vswitch.bridge.controllers import ControllerState
+from vswitch.bridge.features import MirrorStats
 from vswitch.host.link import Driver
 from vswitch.messages.control import ControllerRole
 from vswitch.ovsdb.database import Database
@@ -26,6 +27,7 @@ __all__ = [
     "datapath_operations",
     "differences",
     "interface_row",
+    "mirror_row",
     "root_row",
 ]
 
@@ -119,6 +121,11 @@ def interface_row(facts: InterfaceFacts, *, counts: bool) -> Row:
         status=_driver_status(facts.driver),
     )
     return row | (_row(statistics=facts.counted) if counts else {})
+
+
+def mirror_row(copied: MirrorStats) -> Row:
+    """That of a mirror."""
+    return _row(statistics={"tx_packets": copied.tx_packets, "tx_bytes": copied.tx_bytes})
 
 
 def _driver_status(driver: Driver | None) -> dict[str, Atom]:
