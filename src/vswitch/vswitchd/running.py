@@ -69,6 +69,7 @@ class RunningBridge:
         self.kinds: dict[str, str] = {}
         self.policing: dict[str, Policing] = {}
         self._shaping = shaping
+        self._queues: dict[str, tuple[int, ...]] = {}
         bridge.queue_counters = self._queue_counters
         self._last_number = max((port.number for port in datapath.ports if port.number < MAX_PORTS), default=0)
         self._task: asyncio.Task[None] | None = None
@@ -172,6 +173,7 @@ class RunningBridge:
     def _remove(self, port: Port) -> None:
         self.kinds.pop(port.name, None)
         self.policing.pop(port.name, None)
+        self._queues.pop(port.name, None)
         if port.ifindex is not None:
             self._shaping.release(port.ifindex)
         try:
@@ -207,7 +209,10 @@ class RunningBridge:
         """Shape what a port sends, and tell controllers of its queues. VswitchError: it cannot be."""
         if port.ifindex is not None:
             self._shaping.apply(port.ifindex, qos)
-        self.bridge.set_queues(port.name, qos.queues if qos is not None else ())
+        queues = tuple(qos.queues) if qos is not None else ()
+        if queues != self._queues.get(port.name, ()):
+            self._queues[port.name] = queues
+            self.bridge.set_queues(port.name, queues)
 
     def _queue_counters(self, name: str, queue: int) -> tuple[int, int, int] | None:
         """Bytes, packets and errors of a queue, None if it has gone."""
