@@ -28,7 +28,7 @@ GROUPS = {
     "ports": (
         "Ports",
         "`dp.ports`: devices on the switch, what they have counted, and what happens to them.",
-        "Ports Port PortKind PortStats DROP_REASONS PortEvent PortChange",
+        "Ports Port PortKind PortStats DROP_REASONS PortEvent PortChange Policing",
     ),
     "upcalls": (
         "Upcalls",
@@ -41,7 +41,10 @@ GROUPS = {
         `Bridge` is a whole OpenFlow switch on a datapath, in the kernel or simulated: controllers connect to it, or the
         program is one itself.
         """,
-        "Bridge BridgeOptions PacketTrace PortVlan port_vlan Tls",
+        """
+        Bridge BridgeOptions ControllerSettings ControllerState TableSettings McastSnooping Mirror MirrorStats
+        MulticastGroup PacketTrace PortVlan port_vlan Tls
+        """,
     ),
     "policies": (
         "Policies",

@@ -280,6 +280,8 @@ class Naive:
         mode, tag, trunks = self.switch.vlans.get(number, ("trunk", 0, ()))
         if mode == "access":
             return vlan == tag
+        if mode != "trunk" and not vlan:
+            return not tag
         return not trunks or vlan in trunks or (mode != "trunk" and vlan == tag)
 
     def tagged(self, frame: bytes, number: int, vlan: int) -> bytes:

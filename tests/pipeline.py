@@ -13,6 +13,7 @@ from vswitch.messages.ports import PortDescription
 from vswitch.ofproto.normal import MacTable
 from vswitch.ofproto.ports import Ports
 from vswitch.ofproto.rule import Rule
+from vswitch.ofproto.snooping import McastTable
 from vswitch.ofproto.tables import MAX_FLOWS, FlowTable
 from vswitch.ofproto.translation import Config, FrozenStates
 
@@ -39,6 +40,7 @@ class PlainView:
         for number in (LOCAL, *range(1, ports + 1)):
             self.ports.put(PortDescription(number, number & 0xFFFF, f"p{number & 0xFFFF}"), 0)
         self.macs = MacTable()
+        self.mcast = McastTable()
         self.frozen = FrozenStates()
         self.config = config or Config()
 

@@ -41,6 +41,7 @@ STRUCTS = [
     (layout.PORT_RING, "port_ring", "produced consumed quota lost miss_cost miss_burst full_at"),
     (layout.COUNTERS, "counters", "cache_hits mask_hits masks_tried missed lost upcalls"),
     (layout.METER, "meter", "full_at cost counts_bytes rate burst packets bytes dropped_packets dropped_bytes"),
+    (layout.POLICER, "policer", "full_at cost burst"),
     (
         layout.INJECTION,
         "injection",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from operator import methodcaller
 
 import pytest
 
@@ -13,10 +15,12 @@ from tests.datapaths import command, frame, is_test, require_sound
 from tests.lab import VNET_HEADER, Host, wait_until
 from vswitch import Datapath
 from vswitch.bridge.bridge import Bridge
+from vswitch.bridge.ports import LOCAL
+from vswitch.datapath.ebpf.netdev import Device, Netdev
 from vswitch.messages.base import Message
 from vswitch.messages.control import BarrierRequest
 from vswitch.messages.flows import FlowCommand, FlowMod, FlowRemoved, PacketIn
-from vswitch.messages.ports import PortMod, PortState, PortStatus
+from vswitch.messages.ports import PortConfig, PortDescription, PortMod, PortState, PortStatus
 from vswitch.messages.stats import MultipartReply, StatsRequest
 from vswitch.packet.build import ethernet, ipv4, tcp
 from vswitch.packet.checksum import internet_checksum
@@ -292,6 +296,37 @@ def test_a_port_is_set_down_and_up(served: Served, hosts: Hosts) -> None:
     served.call(lambda bridge: set_down(bridge, 0))
     wait_until(lambda: served.call(lambda bridge: bridge.datapath.ports[2].carrier), "its device is up")
     wait_until(lambda: reaches(one, two, 1), "its packets pass")
+
+
+def test_local_port_is_the_hosts_device_to_controllers(name: str) -> None:
+    def local(bridge: Bridge) -> PortDescription:
+        (reply,) = bridge.send(StatsRequest("port_description"))
+        assert isinstance(reply, MultipartReply)
+        found = (port for port in reply.entries if isinstance(port, PortDescription) and port.number == LOCAL)
+        return next(found)
+
+    def device() -> Device:
+        with Netdev() as devices:
+            return devices.device(name)
+
+    with Bridge.create(name, fail_mode="secure") as bridge, serving(bridge) as served:
+        mac = served.call(local).mac
+        assert mac == int(device().mac.replace(":", ""), 16)
+        assert served.call(local).config & PortConfig.DOWN
+        for up in (True, False, True):
+            mod = PortMod(LOCAL, mac, 0 if up else PortConfig.DOWN, PortConfig.DOWN)
+            served.call(methodcaller("send", mod))
+            wait_until(partial(is_up, name, up), "the host's device follows")
+            assert bool(served.call(local).config & PortConfig.DOWN) != up
+        with Netdev() as devices:
+            devices.set_mac(name, "02:00:00:00:00:77")
+        wait_until(lambda: served.call(local).mac == 0x020000000077, "controllers see its address")
+
+
+def is_up(name: str, up: bool) -> bool:
+    """Whether that is so."""
+    with Netdev() as devices:
+        return (devices.device(name).up, devices.device(name).carrier) == (up, up)
 
 
 def test_a_flood_on_one_port_does_not_keep_others_from_the_switch(served: Served, hosts: Hosts) -> None:

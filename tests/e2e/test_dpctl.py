@@ -173,7 +173,7 @@ def test_show_tells_what_was_counted(shell: Shell, dp: str, hosts: Hosts) -> Non
     assert re.search(r"^  flows: 1$", text, re.MULTILINE)
     assert re.search(r"^  masks: hit:\d+ total:1 hit/pkt:\d\.\d\d$", text, re.MULTILINE)
     assert re.search(r"^  cache: hit:\d+ hit-rate:\d+\.\d\d%$", text, re.MULTILINE)
-    assert f"\n  port 0: {dp} (internal)\n    RX packets:0 errors:0 dropped:0 bytes:0\n" in text
+    assert f"\n  port 0: {dp} (internal, down)\n    RX packets:0 errors:0 dropped:0 bytes:0\n" in text
     of_h2 = text.partition(f"\n  port 2: {h2.port}\n")[2]
     assert re.match(r"    RX packets:(\d+) errors:0 dropped:\1 bytes:\d+\n    TX packets:[1-9]", of_h2)
     assert re.search(r"^    upcalls:0 lost:\d+\n    drops: no_flow:\d+$", of_h2, re.MULTILINE)
@@ -214,10 +214,10 @@ def test_ports_are_added_all_or_none(shell: Shell, name: str, hosts: Hosts) -> N
 def test_ports_are_taken_out_by_name_or_number_all_or_none(shell: Shell, dp: str, hosts: Hosts) -> None:
     h1, h2, _ = hosts
     shell.dpctl("add-if", dp, "int7,type=internal")
-    assert ports(shell, dp)[-1] == "3: int7 (internal)"
+    assert ports(shell, dp)[-1] == "3: int7 (internal, down)"
     assert "nothing" in refused("del-if", dp, h1.port, "nothing")
     shell.dpctl("del-if", dp, h1.port, "3", "int7")
-    assert ports(shell, dp) == [f"0: {dp} (internal)", f"2: {h2.port}"]
+    assert ports(shell, dp) == [f"0: {dp} (internal, down)", f"2: {h2.port}"]
     assert h1.port in device_names()
     assert "int7" not in device_names()
 
@@ -226,7 +226,7 @@ def test_a_port_that_is_down_or_away_is_shown_so(shell: Shell, dp: str, hosts: H
     subprocess.run(["ip", "link", "set", hosts[0].port, "down"], check=True)
     subprocess.run(["ip", "link", "delete", hosts[1].port], check=True)
     assert ports(shell, dp) == [
-        f"0: {dp} (internal)",
+        f"0: {dp} (internal, down)",
         f"1: {hosts[0].port} (down)",
         f"2: {hosts[1].port} (device away)",
     ]

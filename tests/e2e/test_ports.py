@@ -575,3 +575,56 @@ def test_more_events_than_the_kernel_keeps_are_made_up_for(
     events.wait_for(PortChange.LOST, 1)
     events.wait_for(PortChange.RETURNED, 1)
     assert reach(hosts[0], hosts[1])
+
+
+# ---- the host's end of an internal port
+
+
+def test_internal_port_is_described_as_the_host_sees_it(name: str) -> None:
+    with Datapath.create(name) as dp:
+        events = Events(dp)
+        with Netdev() as devices:
+            near = devices.device(name)
+            assert (dp.ports[0].mac, dp.ports[0].mtu, dp.ports[0].up) == (near.mac, 1500, False)
+            command("ip", "link", "set", name, "address", "02:00:00:00:00:55")
+            assert events.wait_for(PortChange.CHANGED, 0).port.mac == "02:00:00:00:00:55"
+            command("ip", "link", "set", name, "mtu", "9000")
+            assert events.wait_for(PortChange.CHANGED, 0).port.mtu == 9000
+            command("ip", "link", "set", name, "up")
+            assert events.wait_for(PortChange.UP, 0).port.up
+            command("ip", "link", "set", name, "down")
+            assert not events.wait_for(PortChange.DOWN, 0).port.up
+        with Datapath.open(name, control=False) as reader:
+            assert (reader.ports[0].mac, reader.ports[0].mtu) == ("02:00:00:00:00:55", 9000)
+            assert [port.mac for port in reader.ports] == ["02:00:00:00:00:55"]
+        dp.keep()
+    with Datapath.create(name, exist_ok=True) as dp:
+        assert (dp.ports[0].mac, dp.ports[0].mtu) == ("02:00:00:00:00:55", 9000)
+        require_sound(dp)
+
+
+def test_internal_port_whose_end_strays_is_followed_by_its_carrier(name: str, hosts: tuple[Host, Host, Host]) -> None:
+    h1, there = hosts[0], hosts[2].namespace.name
+    with Datapath.create(name, ports=[h1.port]) as dp:
+        events = Events(dp)
+        connect(dp, 0, 1)
+        mac = dp.ports[0].mac
+        command("ip", "link", "set", name, "netns", there)
+        command("ip", "-n", there, "link", "set", "eth0", "down")
+        command("ip", "-n", there, "link", "set", name, "up")
+        assert events.wait_for(PortChange.UP, 0).port.mac == mac
+        command("ip", "-n", there, "address", "add", "10.0.0.100/24", "dev", name)
+        assert h1.ping("10.0.0.100").received == 3
+        command("ip", "-n", there, "link", "set", name, "address", "02:00:00:00:00:66")
+        command("ip", "-n", there, "link", "set", name, "netns", str(os.getpid()))
+        assert events.wait_for(PortChange.CHANGED, 0).port.mac == "02:00:00:00:00:66"
+        require_sound(dp)
+
+
+def test_jumbo_frames_pass_an_internal_port(name: str, lab: Lab) -> None:
+    h1 = lab.host("h1", ip="10.0.0.1/24", mtu=9000)
+    with Datapath.create(name, ports=[h1.port]) as dp:
+        connect(dp, 0, 1)
+        use_local_port(dp)
+        command("ip", "link", "set", name, "mtu", "9000")
+        assert h1.ping("10.0.0.100", size=8900).received == 3

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "openflow": {"base", "fields", "model", "messages"},
     "ofproto": {"base", "fields", "packet", "model", "messages"},
     "control": {"base"},
+    "host": {"base", "fields", "model", "datapath"},
     "upcalls": {"base", "fields", "model", "datapath"},
     "api": {"base", "fields", "packet", "model", "text", "policy", "datapath", "upcalls"},
     "bridge": {
@@ -41,6 +42,22 @@ MAY_IMPORT = {
         "api",
         "transport",
     },
+    "vswitchd": {
+        "base",
+        "control",
+        "model",
+        "messages",
+        "text",
+        "datapath",
+        "openflow",
+        "ofproto",
+        "api",
+        "transport",
+        "bridge",
+        "host",
+        "ovsdb",
+        "daemon",
+    },
     "cli": {
         "base",
         "control",
@@ -57,6 +74,7 @@ MAY_IMPORT = {
         "transport",
         "ovsdb",
         "daemon",
+        "vswitchd",
         "",
     },
     "": {

@@ -14,6 +14,6 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 def test_the_programs_work_one_after_another() -> None:
     names: dict[str, Any] = {}
     _controller, *programs = PROGRAMS
-    assert len(programs) == 4
+    assert len(programs) == 5
     for program in programs:
         exec(program, names)

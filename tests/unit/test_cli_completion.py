@@ -36,7 +36,7 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "run", "ofctl", "appctl", "ovsdb", "explain", "demo", "completion"]),
+    ("|", ["dpctl", "run", "vswitchd", "ofctl", "appctl", "ovsdb", "explain", "demo", "completion"]),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vswitch.base.errors import ConfigError
 from vswitch.datapath.backend import PortStore
-from vswitch.model.port import Port, PortEvent, PortKind, PortStats
+from vswitch.model.port import Policing, Port, PortEvent, PortKind, PortStats
 
 __all__ = ["Ports"]
 
@@ -64,6 +64,11 @@ class Ports:
         """Take the port of that number or name away, and its device if it was made for it. The port is returned as it
         was. NotFoundError if there is none."""
         return self._table.remove(which)
+
+    def set_policing(self, which: int | str, policing: Policing) -> None:
+        """Bound what comes in by the port of that number or name, in bits and in packets; `Policing()` for no bound. It
+        lasts as long as the port, whether or not a process runs. NotFoundError if there is no such port."""
+        self._table.set_policing(which, policing)
 
     def stats(self, which: int | str) -> PortStats:
         """What the port of that number or name has counted since it was added. NotFoundError if there is none."""

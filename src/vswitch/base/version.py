@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["VERSION"]
+__all__ = ["OPEN_VSWITCH_VERSION", "VERSION"]
 
 VERSION = "0.1.0"
+
+OPEN_VSWITCH_VERSION = "3.1.0"
+"""The version of Open vSwitch whose database, tools and texts are kept to; clients that ask for one are told it."""

@@ -28,15 +28,16 @@ from vswitch.bridge.channels import Channel
 from vswitch.bridge.collection import Collector, seldom
 from vswitch.bridge.commands import BridgeCommands
 from vswitch.bridge.control import ControlServer
-from vswitch.bridge.controllers import Controllers
+from vswitch.bridge.controllers import Controllers, ControllerState
 from vswitch.bridge.engine import Engine
+from vswitch.bridge.features import MirrorStats
 from vswitch.bridge.handler import PacketForControllers
 from vswitch.bridge.local import LocalController
 from vswitch.bridge.options import BridgeOptions
 from vswitch.bridge.packet_trace import PacketTrace, key_of_packet
 from vswitch.bridge.shedding import Shedding
-from vswitch.bridge.vlans import port_vlan
-from vswitch.control.commands import Commands
+from vswitch.bridge.vlans import port_vlan, vlan_set
+from vswitch.control.commands import Answer, Commands
 from vswitch.datapath.ebpf.state import Options
 from vswitch.fields import SLOTS
 from vswitch.messages.actions import FlowAction, Output
@@ -45,6 +46,7 @@ from vswitch.messages.control import Error
 from vswitch.messages.errors import OpenFlowError
 from vswitch.messages.flows import (
     ALL_GROUPS,
+    ALL_TABLES,
     FlowCommand,
     FlowMod,
     GroupCommand,
@@ -67,6 +69,8 @@ from vswitch.messages.stats import (
 from vswitch.model.sent import Sent
 from vswitch.ofproto.meters import ALL_METERS, MAX_METERS
 from vswitch.ofproto.session import Session
+from vswitch.ofproto.settings import McastSnooping, Mirror
+from vswitch.ofproto.snooping import MulticastGroup
 from vswitch.openflow.connection import MAX_ERROR_DATA, Received
 from vswitch.text.flow_match import parse_flow_match
 
@@ -115,14 +119,15 @@ class Bridge:
         self._commands = BridgeCommands(self, Commands(f"vswitch {VERSION}"), self._engine.now_ns() / 1e9)
         self._channels: dict[Session, Channel] = {}
         self._keep = False
+        self.queue_counters: Callable[[str, int], tuple[int, int, int] | None] = lambda _port, _queue: None
+        self._engine.queue_counters = lambda port, queue: self.queue_counters(port, queue)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._turning = False
+        self._told_datapath_id = self._engine.switch.identity.datapath_id
         self._last_s = self._look_s = 0.0
-        if self.options.fail_mode == "standalone" and not self.options.controllers:
-            mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
-            self._engine.flow_mod(mod)
+        self._add_default_flow()
 
     @classmethod
     @contextlib.contextmanager
@@ -234,12 +239,98 @@ class Bridge:
         return self._engine.trace(key_of_packet(match, frame), frame, listed)
 
     def set_vlan(
-        self, port: str, *, tag: int | None = None, trunks: Iterable[int] = (), vlan_mode: str | None = None
-    ) -> None:
+        self, port: str, *, tag: int | None = None, trunks: Iterable[int] = (), vlan_mode: str | None = None,
+        cvlans: Iterable[int] = (), qinq_ethtype: str = "802.1ad", priority_tags: str = "no",
+    ) -> None:  # fmt: skip
         """How NORMAL treats VLANs at the port of this name from now on, in the words of Open vSwitch: `tag` alone is an
         access port, `trunks` alone a trunk of these, neither a trunk of all; `vlan_mode`: "access", "trunk",
-        "native-tagged", "native-untagged". ConfigError: they do not go together."""
-        self._engine.set_vlan(port, port_vlan(tag, trunks, vlan_mode))
+        "native-tagged", "native-untagged", "dot1q-tunnel" with the customer's `cvlans` (all if there are none) and
+        `qinq_ethtype` "802.1ad" or "802.1q" for the tag before theirs; `priority_tags`: "no", "always", "if-nonzero".
+        ConfigError: they do not go together."""
+        vlan = port_vlan(
+            tag, trunks, vlan_mode, cvlans=cvlans, qinq_ethtype=qinq_ethtype, priority_tags=priority_tags
+        )  # fmt: skip
+        self._engine.set_vlan(port, vlan)
+
+    def set_mirrors(self, mirrors: Iterable[Mirror]) -> None:
+        """Copy packets so from now on, instead of as before; mirrors of the same name count on. Ports that they name
+        may come later. ConfigError: there are more than 32, or two of one name."""
+        self._engine.set_mirrors(mirrors)
+
+    def mirror_stats(self) -> dict[str, MirrorStats]:
+        """What each mirror has copied, by its name."""
+        self._engine.count(self._engine.now_ns())
+        return self._engine.features.mirror_stats()
+
+    def set_mcast_snooping(self, snooping: McastSnooping | None) -> None:
+        """Let multicast go where it is wanted alone; None: as broadcast, and what is known of groups is forgotten."""
+        self._engine.set_snooping(snooping)
+
+    def multicast_groups(self) -> list[MulticastGroup]:
+        """Which ports want which group, and behind which there are routers."""
+        return self._engine.features.groups()
+
+    def flush_multicast_groups(self) -> None:
+        """Forget what hosts and routers have said of groups."""
+        self._engine.mcast_changed(self._engine.features.table.flush())
+        self._engine.settle()
+
+    def multicast_stats(self) -> dict[str, int]:
+        """Groups there are and may be, how many came, were too old, or were pushed out; packets that were read."""
+        return self._engine.features.stats()
+
+    def set_protected(self, ports: Iterable[str]) -> None:
+        """NORMAL forwards from none of these ports to another of them."""
+        self._engine.features.protected = frozenset(ports)
+        self._engine.features_changed()
+
+    def set_flood_vlans(self, vlans: Iterable[int]) -> None:
+        """In these VLANs NORMAL learns nothing, and floods all. ConfigError: one is outside 0..4095."""
+        self._engine.features.flood_vlans = vlan_set("flood_vlans", vlans)
+        self._engine.features_changed()
+
+    def set_forward_bpdu(self, wanted: bool) -> None:
+        """Whether NORMAL forwards packets to reserved addresses (01:80:c2:00:00:0x) too."""
+        self._engine.features.forward_bpdu = wanted
+        self._engine.features_changed()
+
+    async def reconfigure(self, options: BridgeOptions | None = None, **settings: Any) -> None:
+        """Have these options from now on, or these settings in place of its own, while it is served or not. What has
+        not changed goes on: connections stay, and so do flows, unless there are controllers now and were none, or the
+        other way round, or the fail mode changes without any. Of targets that cannot be used `controller_states`
+        tells. ConfigError: they make no sense, and nothing has changed."""
+        before = self.options
+        self.options = _options(options or before, settings)
+        self._engine.reconfigure(self.options)
+        had, has = bool(before.controllers), bool(self.options.controllers)
+        if had != has or (not has and before.fail_mode != self.options.fail_mode):
+            self._engine.flow_mod(FlowMod(FlowCommand.DELETE, table=ALL_TABLES))
+            self._engine.configure(standalone=False)
+            self._add_default_flow()
+            self._engine.settle()
+        elif self.options.fail_mode == "secure":
+            self._engine.configure(standalone=False)
+        if self._loop is not None:
+            self._listen_for_packets(not self.options.waits)
+            await self._controllers.reconfigure(self.options)
+            if self._engine.switch.identity.datapath_id != self._told_datapath_id:
+                self._controllers.reconnect()
+        self._told_datapath_id = self._engine.switch.identity.datapath_id
+
+    def _add_default_flow(self) -> None:
+        """What a switch does that nobody controls."""
+        if self.options.fail_mode == "standalone" and not self.options.controllers:
+            mod = FlowMod(FlowCommand.ADD, actions=(Output(NORMAL),), priority=0)
+            self._engine.flow_mod(mod)
+
+    def controller_states(self) -> list[ControllerState]:
+        """What has become of each target of a controller, while it is served."""
+        return self._controllers.states()
+
+    def set_queues(self, port: str, queues: Iterable[int]) -> None:
+        """The port of this name has these queues, as controllers are told. Who makes them sets `queue_counters`: called
+        with a port's name and a queue, it returns bytes and packets sent, and what was dropped."""
+        self._engine.set_queues(port, queues)
 
     # ---- the program as the controller
 
@@ -340,6 +431,14 @@ class Bridge:
             self._engine.tick()
         self.process()
 
+    def ask(self, command: str, words: Sequence[str] = ()) -> Answer:
+        """Do what one of the commands of `vswitch appctl` says. CommandError: it cannot be done so."""
+        return self._commands.commands.call(command, words)
+
+    def follow_ports(self) -> None:
+        """See to ports that were added, changed or removed, at once."""
+        self._engine.follow_ports()
+
     def process(self) -> None:
         """Answer all that waits, without waiting for more."""
         engine = self._engine
@@ -361,19 +460,17 @@ class Bridge:
         if self._stop is not None:
             self._stop.set()
 
-    async def serve(self, ready: Callable[[], None] | None = None) -> None:
+    async def serve(self, ready: Callable[[], None] | None = None, *, strict: bool = True) -> None:
         """Be the switch on the running event loop until `stop` is called. `ready` is called when controllers may
-        connect."""
+        connect. ConfigError: it cannot be listened at some place; if it is not `strict`, `controller_states` tells."""
         loop = self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         engine = self._engine
         simulated = self.datapath.backend.simulated
-        await self._start_sockets()
-        descriptors: dict[int, Callable[[], None]] = {}
+        await self._start_sockets(strict)
+        self._listen_for_packets(not self.options.waits)
         if not simulated:
-            descriptors = {engine.upcalls.fileno(): self._turn, engine.ports_fileno(): engine.follow_ports}
-        for descriptor, work in descriptors.items():
-            loop.add_reader(descriptor, work)
+            loop.add_reader(engine.ports_fileno(), engine.follow_ports)
         self._last_s = loop.time()
         ticking = loop.create_task(self._tick(), name="tick")
         if ready is not None:
@@ -386,13 +483,24 @@ class Bridge:
                 await ticking
         finally:
             ticking.cancel()
-            for descriptor in descriptors:
-                loop.remove_reader(descriptor)
+            self._listen_for_packets(False)
+            if not simulated:
+                loop.remove_reader(engine.ports_fileno())
             await self._stop_sockets()
             self._loop = self._stop = None
 
-    async def _start_sockets(self) -> None:
-        await self._controllers.start()
+    def _listen_for_packets(self, listens: bool) -> None:
+        """Take those that come up, or let them wait in the ring."""
+        if self.datapath.backend.simulated or self._loop is None:
+            return
+        descriptor = self._engine.upcalls.fileno()
+        if listens:
+            self._loop.add_reader(descriptor, self._turn)
+        else:
+            self._loop.remove_reader(descriptor)
+
+    async def _start_sockets(self, strict: bool) -> None:
+        await self._controllers.start(strict=strict)
         if self.options.control:
             self._control = ControlServer(self.options.control, self._commands.commands)
             try:
@@ -411,7 +519,7 @@ class Bridge:
         """Packets have come up, or gates wait to be opened."""
         self._turning = False
         engine = self._engine
-        if self._closed:
+        if self._closed or self.options.waits:
             return
         if self._shedding.undecided and self._loop is not None and self._loop.time() >= self._look_s:
             self._look_s = self._loop.time() + LOOK_S
@@ -549,8 +657,6 @@ class Bridge:
                 channel.tell_packet(each, port, now_ns)
         if self._local.packet_callbacks and send.controller_id == 0:
             self._local.packet(packet)
-
-    # ---- ending
 
     def keep(self) -> None:
         """Leave datapath and megaflows forwarding when the block ends."""

@@ -33,6 +33,7 @@ class Effects:
         self._macs = macs
         self._revalidator = revalidator
         self._carry_out = carry_out
+        self.credit_mirrors: Callable[[Iterable[str], int, int], None] = lambda _names, _packets, _size: None
         self.failed = 0
 
     def credit(self, translation: Translation, packets: int, size: int, used_ns: int) -> None:
@@ -48,6 +49,8 @@ class Effects:
                 table.matched += packets
         if translation.buckets:
             self._credit_groups(translation, packets, size)
+        if translation.mirrors:
+            self.credit_mirrors(translation.mirrors, packets, size)
 
     def _credit_groups(self, translation: Translation, packets: int, size: int) -> None:
         credited = set()

@@ -10,6 +10,7 @@ controllers are to be sent of packets.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -17,10 +18,11 @@ from dataclasses import replace
 from vswitch.api.datapath import Datapath
 from vswitch.base.errors import NotFoundError, VswitchError
 from vswitch.bridge.effects import Effects
+from vswitch.bridge.features import Features, mirrors_changed
 from vswitch.bridge.handler import Handler, PacketForControllers
 from vswitch.bridge.megaflows import Megaflows, Standing
 from vswitch.bridge.meters import DatapathMeters, PolicedHere
-from vswitch.bridge.options import BridgeOptions
+from vswitch.bridge.options import BridgeOptions, TableSettings
 from vswitch.bridge.packet_outs import PacketOuts, may_wait
 from vswitch.bridge.packet_trace import PacketTrace, trace_packet
 from vswitch.bridge.packets import Paused, packet_in
@@ -37,15 +39,16 @@ from vswitch.messages.control import BarrierRequest
 from vswitch.messages.flows import FlowMod, PacketIn, PacketOut, Resume
 from vswitch.messages.match import FlowMatch
 from vswitch.messages.ports import PortConfig, PortDescription, PortMod
-from vswitch.messages.stats import FlowStatsRequest, PortStats, StatsRequest
+from vswitch.messages.stats import FlowStatsRequest, PortStats, QueueDescription, QueueStats, StatsRequest
 from vswitch.model.actions import Recirculate, walk
-from vswitch.model.port import PortChange, PortEvent
+from vswitch.model.port import Port, PortChange, PortEvent, PortKind
 from vswitch.ofproto.admission import Admission
 from vswitch.ofproto.meters import MAX_METERS
 from vswitch.ofproto.normal import MacTable
 from vswitch.ofproto.paths import Paths
 from vswitch.ofproto.run import ALL_BITS
 from vswitch.ofproto.session import Session
+from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.statistics import Identity
 from vswitch.ofproto.switch import Outcome, Removal, Switch
 from vswitch.ofproto.tables import Change
@@ -90,10 +93,10 @@ class Engine:
         self.on_packet: Callable[[PacketIn, PacketForControllers], None] = lambda _packet, _what: None
         self.on_addressed: Callable[[Session, Message, int], None] = lambda _session, _message, _xid: None
         room = backend.options.max_meters
-        self.switch = Switch(
-            Identity(datapath_id=self._datapath_id()), max_flows=options.max_flows, max_meters=min(room, MAX_METERS)
-        )
+        self.switch = Switch(self._identity(), max_flows=options.max_flows, max_meters=min(room, MAX_METERS))
+        self._configure_tables(options)
         self.view = BridgeView(self.switch, MacTable(options.max_macs, options.mac_age_s * 10**9))
+        self.features = Features(options, self.view, self.now_ns)
         self.sends = Sends()
         self.paused = Paused()
         self.megaflows = Megaflows(
@@ -103,6 +106,7 @@ class Engine:
         self._vlans = dict(options.vlans)
         self.revalidator = Revalidator(self.megaflows, self._translate_again, self.paths.clear)
         self.effects = Effects(self.switch, self.view.macs, self.revalidator, self._carry_out)
+        self.effects.credit_mirrors = self.features.credit
         self.meters = DatapathMeters(datapath.meters, self.switch.meters, room)
         self.policed = PolicedHere(self.switch.meters)
         self.handler = Handler(
@@ -121,6 +125,8 @@ class Engine:
         self._telling = False  # packet-ins of a batch are handed over
         self.metered_packets = 0
         self.switch.ports.statistics = self._port_statistics
+        self.switch.ports.queue_statistics = self._queue_statistics
+        self.queue_counters: Callable[[str, int], tuple[int, int, int] | None] = lambda _port, _queue: None
         self.upcalls = datapath.start_upcalls()
         self.upcalls.on_installed = self.megaflows.installed
         self.upcalls.make_way = self.megaflows.make_way
@@ -135,11 +141,53 @@ class Engine:
         if self.adopted and not self.restoration:
             self.end_restoring()
 
-    def _datapath_id(self) -> int:
+    def _identity(self) -> Identity:
         """What was given; else what follows from ports and name."""
-        if self.options.datapath_id is not None:
-            return self.options.datapath_id
-        return datapath_id_of(self.datapath.name, self.datapath.ports)
+        options = self.options
+        number = options.datapath_id
+        if number is None:
+            number = datapath_id_of(self.datapath.name, self.datapath.ports)
+        return Identity(datapath_id=number, serial=options.serial, datapath=options.description)
+
+    def reconfigure(self, options: BridgeOptions) -> None:
+        """Have these settings from now on; what they do not bear on stays as it is."""
+        before, self.options = self.options, options
+        if (identity := self._identity()) != self.switch.identity:
+            self.switch.identify(identity)
+        if (options.tables, options.max_flows) != (before.tables, before.max_flows):
+            self._configure_tables(options)
+        if (options.max_macs, options.mac_age_s) != (before.max_macs, before.mac_age_s):
+            self.macs_changed(self.view.macs.resize(options.max_macs, options.mac_age_s * 10**9))
+        self.handler.idle_timeout_s = options.idle_timeout_s
+        self.megaflows.limit = options.max_megaflows
+        if len(self.megaflows) > self.megaflows.limit:
+            self.megaflows.evict()
+        for name in before.vlans.keys() | options.vlans.keys():
+            if before.vlans.get(name) != options.vlans.get(name):
+                self._put_vlan(name, options.vlans.get(name))
+        self._reconfigure_features(before, options)
+        self.configure()
+        if before.waits and not options.waits:
+            self.end_restoring()
+        self.settle()
+
+    def _reconfigure_features(self, before: BridgeOptions, options: BridgeOptions) -> None:
+        features = self.features
+        if options.mirrors != before.mirrors:
+            self.count(self.now_ns())
+            features.set_mirrors(options.mirrors)
+        if options.mcast_snooping != before.mcast_snooping:
+            self.mcast_changed(features.set_snooping(options.mcast_snooping))
+        features.protected, features.flood_vlans = options.protected, options.flood_vlans
+        features.forward_bpdu = options.forward_bpdu
+
+    def _configure_tables(self, options: BridgeOptions) -> None:
+        """Flows that are more than a table may have from now on stay."""
+        self.switch.tables.max_flows = options.max_flows
+        for table in self.switch.tables:
+            settings = options.tables.get(table.number, TableSettings())
+            table.name, table.eviction = settings.name, settings.evicts
+            table.max_flows = options.max_flows if settings.max_flows is None else settings.max_flows
 
     # ---- messages
 
@@ -218,13 +266,46 @@ class Engine:
             miss="controller" if self.switch.sends_misses else "drop",
             misses=misses,
         )
+        config = self.features.apply(config, {port.name: port.number for port in self.switch.ports})
         if config != before:
             self.view.config = config
-            self.revalidator.note_all()
+            alike = replace(before, mirrors=config.mirrors) == config
+            parts = mirrors_changed(before, config) if alike else None
+            if parts is None:
+                self.revalidator.note_all()
+            else:
+                self.revalidator.note_parts(parts)
+
+    def set_mirrors(self, mirrors: Iterable[Mirror]) -> None:
+        """These from now on."""
+        self.count(self.now_ns())
+        self.features.set_mirrors(mirrors)
+        self.features_changed()
+
+    def set_snooping(self, wanted: McastSnooping | None) -> None:
+        """Multicast is snooped so from now on."""
+        self.mcast_changed(self.features.set_snooping(wanted))
+        self.features_changed()
+
+    def features_changed(self) -> None:
+        """Features were set."""
+        self.configure()
+        self.settle()
+
+    def mcast_changed(self, parts: Iterable[Dependency]) -> None:
+        """Groups, or ports of routers, are others now."""
+        found = set(parts)
+        if found:
+            self.revalidator.note_parts(found)
 
     def set_vlan(self, name: str, vlan: PortVlan | None) -> None:
         """How the port of this name treats VLANs from now on; None: as a trunk of all. What was learned there, in other
         VLANs, is forgotten."""
+        self._put_vlan(name, vlan)
+        self.configure()
+        self.settle()
+
+    def _put_vlan(self, name: str, vlan: PortVlan | None) -> None:
         if vlan is None:
             self._vlans.pop(name, None)
         else:
@@ -232,8 +313,17 @@ class Engine:
         for port in self.switch.ports:
             if port.name == name:
                 self.macs_changed(self.view.macs.flush(port.number))
-        self.configure()
-        self.settle()
+
+    def set_queues(self, name: str, queues: Iterable[int]) -> None:
+        """The port of this name has these."""
+        ports = self.switch.ports
+        number = next((port.number for port in ports if port.name == name), None)
+        if number is None:
+            return
+        for key in [key for key in ports.queues if key[0] == number]:
+            del ports.queues[key]
+        for queue in queues:
+            ports.queues[number, queue] = QueueDescription(number, queue)
 
     # ---- packets
 
@@ -283,6 +373,9 @@ class Engine:
         self._telling = True
         try:
             for told in self.handler.take_told():
+                if told.send.snoop is not None:
+                    self.features.read(told, self.packet_outs, self.revalidator)
+                    continue
                 meter = told.send.meter
                 if len(self.switch.meters) and not self.policed.passes_to_controllers(meter, told.length, now_ns):
                     self.metered_packets += 1
@@ -331,6 +424,13 @@ class Engine:
             return None
         return stats_of(number, counted, 0)
 
+    def _queue_statistics(self, number: int, queue: int) -> QueueStats | None:
+        try:
+            counted = self.queue_counters(self.datapath.ports[datapath_number(number)].name, queue)
+        except VswitchError:  # it has just gone
+            return None
+        return None if counted is None else QueueStats(number, queue, *counted, 0)
+
     def tick(self) -> None:
         """See to the time that has gone by: call it some times a second."""
         now_ns = self.now_ns()
@@ -345,10 +445,11 @@ class Engine:
             self.meters.count()
             self._carry_out(self.switch.expire(now_ns))
             self.macs_changed(self.view.macs.expire(now_ns))
+            self.mcast_changed(self.view.mcast.expire(now_ns))
             if len(self.view.frozen) > self.view.frozen.limit // 2:
                 self._forget_frozen()
         self.settle()
-        if self.restoration.is_due(now_ns):
+        if self.restoration.is_due(now_ns) and not self.options.waits:
             self.end_restoring()
 
     def end_restoring(self) -> int:
@@ -383,10 +484,12 @@ class Engine:
         if event.change is PortChange.REMOVED:
             number = openflow_number(event.port.number)
             self.macs_changed(self.view.macs.flush(number))
+            self.mcast_changed(self.view.mcast.flush(number))
             self._carry_out(self.switch.port_removed(number))
             self.configure()
-        else:
-            self._put_port(describe(event.port))
+            return
+        with contextlib.suppress(NotFoundError):  # that it was removed is told next
+            self._put_port(describe(self.datapath.ports[event.port.number]))  # several may have happened to it by now
 
     def _put_port(self, port: PortDescription) -> None:
         """There is this port, as its device is now. Whether that is down is a matter of the device alone."""
@@ -418,7 +521,7 @@ class Engine:
         if device.ifindex is not None and device.up != up:
             try:
                 with Netdev() as devices:
-                    devices.set_up(device.ifindex, up)
+                    devices.set_up(_seen_by_host(device, devices), up)
             except VswitchError as problem:
                 logger.warning("%s: %s", device.name, problem)
 
@@ -437,3 +540,14 @@ class Engine:
                 if isinstance(action, Recirculate):
                     used.add(action.id)
         self.view.frozen.keep(used)
+
+
+def _seen_by_host(port: Port, devices: Netdev) -> int:
+    """The device that is up or down: of an internal port the host's end. NotFoundError if that is elsewhere."""
+    assert port.ifindex is not None
+    if port.kind is not PortKind.INTERNAL:
+        return port.ifindex
+    end = devices.device(port.ifindex)
+    if end.peer_elsewhere or end.peer_ifindex is None:
+        raise NotFoundError(f"the device of port {port.name} is in another network namespace")
+    return end.peer_ifindex

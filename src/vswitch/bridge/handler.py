@@ -59,7 +59,8 @@ class PacketForControllers:
 
 class Handler:
     """Answers upcalls. `told`: packets for controllers, since `take_told`. `passes`: whether a packet of so many bytes
-    that missed is looked at at that time, None if all are; `policed`: how many were not."""
+    that missed is looked at at that time, None if all are; `policed`: how many were not. `idle_timeout_s`: of the
+    megaflows that are made from now on."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Handler:
         self._effects = effects
         self._now_ns = now_ns
         self._meter_number = meter_number
-        self._idle_timeout_s = idle_timeout_s
+        self.idle_timeout_s = idle_timeout_s
         self.told: list[PacketForControllers] = []
         self.misses = self.not_installed = self.policed = 0
         self.passes: Callable[[int, int], bool] | None = None
@@ -142,7 +143,7 @@ class Handler:
         mask = self._masks.setdefault(mask, mask)  # one object for all megaflows of a mask
         if len(self._masks) > MOST_MASKS:
             self._masks.clear()
-        rule = Megaflow.plain(Match.from_ints(miss._key, mask), actions, idle_timeout_s=self._idle_timeout_s)
+        rule = Megaflow.plain(Match.from_ints(miss._key, mask), actions, idle_timeout_s=self.idle_timeout_s)
         self._megaflows.begin(Standing(rule, key, translation, numbers, now_ns))
         miss.rule = rule
 

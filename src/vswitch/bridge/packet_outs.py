@@ -110,6 +110,18 @@ class PacketOuts:
         state = self._paused.get(packet.packet.continuation)
         return None if state is None else translate(self._view, key, frame, now_ns, resume=state)
 
+    def send_translated(self, frame: bytes, key: int, translation: Translation) -> None:
+        """Do to this frame, of this key, what was found for it."""
+        numbers: list[tuple[int, ...]] = []
+        actions = self._effected(translation, len(frame), numbers, self._now_ns())
+        port = datapath_number(IN_PORT.take(key))
+        try:
+            if actions:
+                self.refused += self._execute([(frame, actions, port if port <= MAX_PORT else 0)])
+        finally:
+            for each in numbers:
+                self._sends.release(each)
+
     def _effected(
         self, translation: Translation, size: int, numbers: list[tuple[int, ...]], now_ns: int
     ) -> tuple[Action, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vswitch.ofproto.normal import MacTable
+from vswitch.ofproto.snooping import McastTable
 from vswitch.ofproto.translation import Config, FrozenStates
 
 if TYPE_CHECKING:
@@ -26,5 +27,6 @@ class BridgeView:
         self.meters: MeterTable = switch.meters
         self.ports: Ports = switch.ports
         self.macs = macs
+        self.mcast = McastTable()
         self.frozen = FrozenStates()
         self.config = Config()

@@ -76,12 +76,37 @@ RUN = Command(
     example="vswitch run br0 --port veth1 --port veth2 --controller tcp:127.0.0.1:6653 --fail-mode secure",
 )  # fmt: skip
 
+VSWITCHD = Command(
+    "vswitchd",
+    "be the switches that the database Open_vSwitch describes, until Ctrl-C",
+    "vswitch.cli.vswitchd:run",
+    (
+        argument("database", nargs="?", default="", metavar="DATABASE",
+                 help="its file (default: conf.db in OVS_DBDIR, else /var/lib/vswitch/conf.db), which is made if it is "
+                 "not there"),
+        argument("--db", default="", metavar="SERVER",
+                 help="follow the database of another server instead: unix:FILE, tcp:HOST[:PORT] or ssl:HOST[:PORT]"),
+        argument("--remote", action="append", default=[], dest="remotes", metavar="REMOTE",
+                 help="where else the database is served (may be given again), besides punix:RUNDIR/db.sock and what "
+                 "its manager_options say"),
+        argument("--private-key", metavar="FILE", help="PEM, for ssl:"),
+        argument("--certificate", metavar="FILE", help="PEM, for ssl:"),
+        argument("--ca-cert", metavar="FILE", help="PEM, that of the authority that signs the peers'"),
+        argument("--rundir", default="", metavar="FOLDER",
+                 help="where sockets are (default: OVS_RUNDIR, else /run/vswitch)"),
+    ),
+    description="It serves the database, makes bridges, ports and devices as it says, and writes into it what has "
+    "become of them.\nWhen it ends they forward on, and the next one takes them over.",
+    example="vswitch vswitchd conf.db --rundir /run/vswitch",
+)  # fmt: skip
+
 VSWITCH = Group(
     "vswitch",
     "A programmable virtual switch for Linux",
     (
         DPCTL,
         RUN,
+        VSWITCHD,
         OFCTL,
         Program(
             "appctl",

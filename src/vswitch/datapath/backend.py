@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from vswitch.model.actions import Action
 from vswitch.model.match import Match
 from vswitch.model.megaflow import FlowStats, Megaflow, Rule
-from vswitch.model.port import Port, PortEvent, PortKind, PortStats
+from vswitch.model.port import Policing, Port, PortEvent, PortKind, PortStats
 
 __all__ = ["Arena", "Backend", "Control", "Counters", "FlowStore", "Injection", "Look", "PortStore", "Ring"]
 
@@ -171,6 +171,10 @@ class PortStore(Protocol):
 
     def bound_misses(self, number: int, cost_ns: int, burst_ns: int, /) -> None:
         """The same of one port, if that is less; 0: as all of them."""
+        ...
+
+    def set_policing(self, which: int | str, policing: Policing, /) -> None:
+        """Bound what comes in by a port. NotFoundError."""
         ...
 
     def slot_of(self, number: int) -> int | None:

@@ -32,7 +32,7 @@ if typing.TYPE_CHECKING:
     )
     from vswitch.model.match import Key, Match
     from vswitch.model.megaflow import FlowStats, Megaflow, Rule
-    from vswitch.model.port import Port, PortChange, PortEvent, PortKind, PortStats
+    from vswitch.model.port import Policing, Port, PortChange, PortEvent, PortKind, PortStats
     from vswitch.model.sent import Sent
     from vswitch.model.upcall import Offload, UpcallReason
 
@@ -52,6 +52,7 @@ __all__ = [
     "Meter",
     "Offload",
     "Output",
+    "Policing",
     "PopMpls",
     "PopVlan",
     "Port",

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["DROP_REASONS", "Port", "PortChange", "PortEvent", "PortKind", "PortStats"]
+from vswitch.base.errors import ConfigError
+from vswitch.base.limits import MAX_METER_BURST, MAX_METER_BURST_S, MAX_METER_RATE
+
+__all__ = ["DROP_REASONS", "Policing", "Port", "PortChange", "PortEvent", "PortKind", "PortStats"]
 
 _SMALLEST_UPCALL = 448
 """Bytes that a packet takes of the ring if it is no longer than 128: no record is smaller."""
@@ -38,6 +41,7 @@ DROP_REASONS = (
     "bad_packet",
     "reinjected_miss",
     "upcall_rate",
+    "policing",
 )
 """Why the datapath dropped a packet; the order is that of the counters in the kernel.
 
@@ -47,8 +51,8 @@ upcall_failed: the packet could not be copied into it; no_port: output to a port
 ttl: dec_ttl at 1 or 0; meter: no tokens left; recirculation_limit, clone_limit: past the bound;
 action_failed: the kernel refused a rewrite; bad_packet: shorter than an Ethernet header;
 reinjected_miss: a packet sent back from Python matched no flow; upcall_rate: more misses came than
-`limit_new_flows` lets pass. (What the output device refuses, as it is longer than
-the MTU for one, is in `tx_dropped` of that port.)
+`limit_new_flows` lets pass; policing: more came in than `set_policing` lets. (What the output device
+refuses, as it is longer than the MTU for one, is in `tx_dropped` of that port.)
 """
 
 
@@ -92,8 +96,9 @@ class PortStats:
 class Port:
     """A port of a datapath. `ifindex`: the number of its device, None while that is away; `mtu` in bytes, without the
     Ethernet header; `mac` as text, `02:00:00:00:00:01`; `up`: as set by the administrator; `carrier`:
-    it can carry packets (its cable is in, the other end of its pair is up). Of an internal port these, `mtu` and `mac`
-    are those of the end in the switch."""
+    it can carry packets (its cable is in, the other end of its pair is up). Of an internal port `ifindex` and `carrier`
+    are those of the end in the switch, the others of the host's, as it was last while that is in another network
+    namespace."""
 
     number: int
     name: str
@@ -103,6 +108,38 @@ class Port:
     mtu: int = 0
     mac: str = ""
     carrier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policing:
+    """What may come in by a port; what is more is dropped (`policing`). Rates of 0: any number. A burst is what may
+    come in at once. A packet passes while there is a token left, and takes all that it costs: a packet that is not cut
+    into segments yet (GSO) may be worth more than a burst, and never starves. ConfigError for what is out of bounds."""
+
+    rate_kbps: int = 0
+    burst_kb: int = 8000
+    rate_kpps: int = 0
+    burst_kpackets: int = 16
+
+    def __post_init__(self) -> None:
+        for name, burst_name, unit in (("rate_kbps", "burst_kb", 1), ("rate_kpps", "burst_kpackets", 1000)):
+            rate, burst = getattr(self, name), getattr(self, burst_name)
+            if not 0 <= rate * unit <= MAX_METER_RATE:
+                raise ConfigError(f"{name} {rate} is outside 0..{MAX_METER_RATE // unit}")
+            most = min(MAX_METER_BURST // unit, rate * MAX_METER_BURST_S)
+            if rate and not 1 <= burst <= most:
+                raise ConfigError(f"{burst_name} {burst} is outside 1..{most}, for {name} {rate}")
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Cost of a byte and its burst, cost of a packet and its burst, in 2^-10 ns; 0 for no bound."""
+        second = 10**9 << 10
+        of_bytes = of_packets = (0, 0)
+        if self.rate_kbps:
+            of_bytes = (second * 8 // (self.rate_kbps * 1000), second * self.burst_kb // self.rate_kbps)
+        if self.rate_kpps:
+            of_packets = (second // (self.rate_kpps * 1000), second * self.burst_kpackets // self.rate_kpps)
+        return of_bytes, of_packets
 
 
 class PortChange(Enum):

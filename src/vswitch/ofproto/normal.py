@@ -4,7 +4,7 @@
 the one that it has not been heard of for longest, so that a port that makes addresses up can only push out its own.
 
 In the datapath a packet is of a VLAN by its tag; ports may carry a VLAN without a tag (`PortVlan`), in which case the
-tag is taken off or put on here.
+tag is taken off or put on (`tagging`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from vswitch.base.errors import ConfigError
 from vswitch.fields.kinds import OPENFLOW_PORTS
-from vswitch.fields.registry import FIELDS, SLOTS
+from vswitch.fields.registry import SLOTS
 from vswitch.messages.ports import PortConfig
-from vswitch.ofproto.places import IN_PORT, PRESENT
-from vswitch.ofproto.translation import ANY_PORT_CHANGE, Effect, MacLearned, PortVlan
+from vswitch.ofproto.multicast import snooped
+from vswitch.ofproto.places import IN_PORT
+from vswitch.ofproto.tagging import PLAIN, note, reaches, send, vlan_of
+from vswitch.ofproto.translation import ANY_PORT_CHANGE, Effect, MacLearned
 
 if TYPE_CHECKING:
     from vswitch.ofproto.run import Run
@@ -29,11 +31,8 @@ MAC_AGE_NS = 300 * 1_000_000_000
 MAX_MACS = 8192
 
 _ETH_SRC, _ETH_DST = SLOTS["eth_src"], SLOTS["eth_dst"]
-_VID, _PCP = FIELDS["vlan_vid"], FIELDS["vlan_pcp"]
 _MULTICAST = _ETH_DST.place(0x0100_0000_0000)
 _RESERVED, _RESERVED_MASK = 0x0180C2000000, 0xFFFFFFFFFFF0
-_CLOSED = PortConfig.NO_FWD | PortConfig.DOWN
-_PLAIN = PortVlan()
 _FIRST_RESERVED, _LOCAL = 0xFFFFFF00, OPENFLOW_PORTS["LOCAL"]
 
 
@@ -114,6 +113,13 @@ class MacTable:
         self._drop((vlan, mac))
         return [(vlan, mac)]
 
+    def resize(self, limit: int, age_ns: int) -> list[tuple[int, int]]:
+        """Know so many addresses at most, and each for so long. Returns what was forgotten for that."""
+        if limit < 1:
+            raise ConfigError(f"limit of the MAC table {limit} is below 1")
+        self.limit, self.age_ns = limit, age_ns
+        return [self._evict() for _ in range(len(self._entries) - limit)]
+
     def clear_statistics(self) -> None:
         """Count anew."""
         self.learned = self.evicted = self.moved = self.expired = 0
@@ -168,19 +174,19 @@ def normal(run: Run) -> None:
     packet = run.packet
     config = run.view.config
     in_port = IN_PORT.take(packet.key)
-    own = config.vlans.get(in_port, _PLAIN)
-    vlan = _vlan_of(run, own)
+    own = config.vlans.get(in_port, PLAIN)
+    vlan = vlan_of(run, own)
     if vlan is None:
         return
     destination = _ETH_DST.take(packet.key)
     if not config.forward_bpdu:
         packet.consult(_ETH_DST.place(_RESERVED_MASK))
         if destination & _RESERVED_MASK == _RESERVED:
-            _note(run, "-> reserved address, dropping")
+            note(run, "-> reserved address, dropping")
             return
     learned = _learn(run, vlan, in_port)
     packet.consult(_MULTICAST)
-    if not destination & 0x0100_0000_0000:
+    if not destination & 0x0100_0000_0000 and vlan not in config.flood_vlans:
         packet.consult(_ETH_DST.mask)
         run.depends.add(("mac", vlan, destination))
         if destination == learned:
@@ -191,48 +197,25 @@ def normal(run: Run) -> None:
         if port is not None:
             _forward(run, vlan, in_port, port)
             return
-        _note(run, "-> no learned MAC for destination, flooding")
+        note(run, "-> no learned MAC for destination, flooding")
+    elif config.snooping is not None and destination & 0x0100_0000_0000 and snooped(run, vlan, in_port, own):
+        return
     else:
-        _note(run, "-> multicast, flooding")
+        note(run, "-> multicast, flooding" if destination & 0x0100_0000_0000 else "-> VLAN without learning, flooding")
     run.depends.add(ANY_PORT_CHANGE)
     flooded = [
         port.number
         for port in run.view.ports
-        if port.number != in_port
-        and not port.config & (_CLOSED | PortConfig.NO_FLOOD)
-        and _carries(run, port.number, vlan)
+        if port.number != in_port and not port.config & PortConfig.NO_FLOOD and reaches(run, in_port, port.number, vlan)
     ]
-    _send(run, vlan, flooded)
-
-
-def _note(run: Run, text: str) -> None:
-    if run.recorder is not None:
-        run.recorder.note(text)
-
-
-def _vlan_of(run: Run, own: PortVlan) -> int | None:
-    """The VLAN that the packet is of, by its tag and the port that it came in by; None if it may not come in there."""
-    packet = run.packet
-    present = packet.consult(PRESENT)
-    vid = _VID.take(packet.consult(_VID.mask)) if present else 0
-    if own.mode == "access":
-        if vid:
-            _note(run, "-> dropping VLAN tagged packet on an access port")
-            return None
-        return own.tag
-    if not vid and own.mode != "trunk":
-        return own.tag
-    if not own.carries(vid):
-        _note(run, f"-> dropping packet of VLAN {vid}, which the port does not carry")
-        return None
-    return vid
+    send(run, vlan, flooded, own)
 
 
 def _learn(run: Run, vlan: int, in_port: int) -> int | None:
     """Returns the address that is learned. Not from what no port has sent, nor in a group."""
     packet = run.packet
     source = _ETH_SRC.take(packet.consult(_ETH_SRC.mask))
-    if source & 0x0100_0000_0000 or run.stage.kind == "group":
+    if source & 0x0100_0000_0000 or run.stage.kind == "group" or vlan in run.view.config.flood_vlans:
         return None
     if in_port >= _FIRST_RESERVED and in_port != _LOCAL:
         return None
@@ -243,65 +226,12 @@ def _learn(run: Run, vlan: int, in_port: int) -> int | None:
     return source
 
 
-def _is_open(run: Run, number: int) -> bool:
-    port = run.view.ports.get(number)
-    return port is not None and not port.config & _CLOSED
-
-
-def _carries(run: Run, number: int, vlan: int) -> bool:
-    return run.view.config.vlans.get(number, _PLAIN).carries(vlan)
-
-
 def _forward(run: Run, vlan: int, in_port: int, port: int) -> None:
     run.depends.add(("port", port))
     if port == in_port:
-        _note(run, "-> learned port is input port, dropping")
-    elif not _is_open(run, port) or not _carries(run, port, vlan):
-        _note(run, "-> learned port does not forward this, dropping")
+        note(run, "-> learned port is input port, dropping")
+    elif not reaches(run, in_port, port, vlan):
+        note(run, "-> learned port does not forward this, dropping")
     else:
-        _note(run, "-> forwarding to learned port")
-        _send(run, vlan, [port])
-
-
-def _send(run: Run, vlan: int, ports: list[int]) -> None:
-    """Out of all of these, tagged as each wants it; those first that want it as it is."""
-    packet = run.packet
-    tagged = bool(packet.key & PRESENT)
-    vid = _VID.take(packet.key) if tagged else 0
-    keeps = tagged and vlan == 0 and bool(packet.consult(_PCP.mask))  # a tag that has nothing but a priority
-    same: list[int] = []
-    other: list[int] = []
-    for number in ports:
-        mode = run.view.config.vlans.get(number, _PLAIN)
-        if _is_bare(mode, vlan):
-            as_it_is = not tagged or (keeps and mode.mode != "access")
-        else:
-            as_it_is = tagged and vid == vlan
-        (same if as_it_is else other).append(number)
-    for number in same:
-        run.output(number)
-    if other:
-        run.on_copy(lambda: _retagged(run, vlan, other))
-
-
-def _is_bare(mode: PortVlan, vlan: int) -> bool:
-    """Whether packets of this VLAN leave the port without a tag; those of no VLAN keep one for their priority alone."""
-    return vlan == 0 or mode.mode == "access" or (mode.mode == "native-untagged" and vlan == mode.tag)
-
-
-def _retagged(run: Run, vlan: int, ports: list[int]) -> None:
-    packet = run.packet
-    vlans = run.view.config.vlans
-    bare = [number for number in ports if _is_bare(vlans.get(number, _PLAIN), vlan)]
-    with_tag = [number for number in ports if number not in bare]
-    if with_tag:
-        if not packet.key & PRESENT:
-            packet.push_vlan(0x8100)
-        packet.write_tag(_VID.mask, _VID.place(vlan))
-        for number in with_tag:
-            run.output(number)
-    if bare:
-        if packet.key & PRESENT:
-            packet.pop_vlan()
-        for number in bare:
-            run.output(number)
+        note(run, "-> forwarding to learned port")
+        send(run, vlan, [port], run.view.config.vlans.get(in_port, PLAIN))

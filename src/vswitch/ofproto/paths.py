@@ -244,7 +244,7 @@ class Paths:
         self.followed += 1
         return Translation(
             was.actions, mask, rules, tuple(lookups), was.buckets, was.meters, was.controllers, was.effects,
-            was.depends,
+            was.depends, mirrors=was.mirrors,
         )  # fmt: skip
 
     def learn(

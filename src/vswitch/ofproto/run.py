@@ -36,6 +36,7 @@ from vswitch.model.actions import (
 )
 from vswitch.ofproto.action_set import in_order
 from vswitch.ofproto.classifier import Wildcards
+from vswitch.ofproto.mirrors import mirror_out
 from vswitch.ofproto.packet import BlindError, Packet
 from vswitch.ofproto.paths import Checkpoint, Piece
 from vswitch.ofproto.places import (
@@ -115,12 +116,14 @@ class Run:
     """The walk. `stage`: where it is; `depth`: how many lists are in each other, `copies`: how many of them are copies;
     `first`: the first rule, whose the action set is; `hashed`: the seed by which the datapath has made dp_hash;
     `priority`: the packet's as it came, and the bits that say so. `way`: the lookups so far, and `places`: where NORMAL
-    found addresses, for `paths`; None: nobody wants to know. `plain`: that is all there is to say of the walk."""
+    found addresses, for `paths`; None: nobody wants to know. `plain`: that is all there is to say of the walk.
+    `mirrored`: by which mirrors the packet was copied, in this walk (`mirrors`) or before it came back. `snooped`: what
+    multicast snooping has made of it: "report", "query", "other"; "": it has not seen it."""
 
     __slots__ = (
         "action_set", "buckets", "controllers", "copies", "depends", "depth", "do", "effects", "first", "frames",
-        "halt", "hashed", "lookups", "meters", "now_ns", "packet", "places", "plain", "priority", "recorder",
-        "resubmits", "rules", "stage", "stop", "view", "way", "wildcards",
+        "halt", "hashed", "lookups", "meters", "mirrored", "mirrors", "now_ns", "packet", "places", "plain", "priority",
+        "recorder", "resubmits", "rules", "snooped", "stage", "stop", "view", "way", "wildcards",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +157,9 @@ class Run:
         self.copies = 0
         self.hashed: int | None = None
         self.priority = PRIORITY.get(packet.key), PRIORITY.bits
+        self.mirrored: frozenset[str] = frozenset()
+        self.mirrors: tuple[str, ...] = ()
+        self.snooped = ""
 
     # ---- lists of actions
 
@@ -279,6 +285,8 @@ class Run:
         if truncate:
             packet.emitted.append(Truncate(max(14, min(truncate, 65535))))
         packet.emitted.append(datapath_output(port))
+        if self.view.config.mirrors:
+            mirror_out(self, port)
 
     def controller_send(
         self, reason: PacketInReason | int, max_len: int, *, controller_id: int = 0, userdata: bytes = b"",
@@ -365,7 +373,7 @@ class Run:
             packet.mask |= sources
         return FrozenState(
             tuple(frames), packet.key & mask, mask, tuple(stack), self.action_set,
-            tuple(packet.tunnel.items()), self.hashed, self.depth, priority,
+            tuple(packet.tunnel.items()), self.hashed, self.depth, priority, self.mirrored,
         )  # fmt: skip
 
     def thaw(self, state: FrozenState) -> None:
@@ -379,6 +387,7 @@ class Run:
         self.action_set = state.action_set
         self.hashed = state.hashed
         self.depth = state.depth
+        self.mirrored = state.mirrored
         self.first = state.frames[-1].stage if state.frames else None
         if state.priority is not None:
             self.priority = state.priority, 0
@@ -442,7 +451,7 @@ class Run:
         """What the datapath does if the answer is this."""
         packet = self.packet
         saved, outer = packet.snapshot(), packet.emitted
-        own = (self.action_set, self.stage, self.hashed, self.depth, self.resubmits)
+        own = (self.action_set, self.stage, self.hashed, self.depth, self.resubmits, self.mirrored)
         packet.emitted = []
         self.copies += 1
         assert stop.destination is not None
@@ -453,7 +462,7 @@ class Run:
         emitted = tuple(pruned(packet.emitted))
         packet.restore(saved)
         packet.emitted = outer
-        self.action_set, self.stage, self.hashed, self.depth, self.resubmits = own
+        self.action_set, self.stage, self.hashed, self.depth, self.resubmits, self.mirrored = own
         return emitted
 
     def _come_back(self, frames: list[Frame]) -> None:

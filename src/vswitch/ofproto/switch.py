@@ -130,6 +130,10 @@ class Switch:
         self.generation: int | None = None
         self._pending_version = 4
 
+    def identify(self, identity: Identity) -> None:
+        """This is who the switch is from now on; controllers that are connected have been told otherwise."""
+        self.identity = self.statistics.identity = identity
+
     # ---- sessions
 
     def connect(self, session: Session) -> None:

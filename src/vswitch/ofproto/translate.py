@@ -21,6 +21,7 @@ from vswitch.ofproto.do_fields import DO_FIELDS
 from vswitch.ofproto.do_group import DO_GROUP
 from vswitch.ofproto.do_output import DO_OUTPUT
 from vswitch.ofproto.learn import DO_LEARN
+from vswitch.ofproto.mirrors import mirror_in
 from vswitch.ofproto.normal import normal
 from vswitch.ofproto.packet import Packet
 from vswitch.ofproto.paths import Paths
@@ -74,16 +75,18 @@ def translate(
     actions: tuple[FlowAction, ...] | None = None,
     resume: FrozenState | None = None,
     paths: Paths | None = None,
+    snooped: str = "",
 ) -> Translation:
     """What becomes of the packet with this key (of a flow: in_port is OpenFlow's), and of those like it.
 
     A key with a recirculation id goes on where `view.frozen` says. `actions`: do these instead of looking it up, as a
     packet-out wants it. `resume`: go on from this state, as a controller wants it. `recorder`: is told of each step.
     `now_ns`: the time of the answer. `frame` (None: not known) is not looked at by any action that there is.
-    `paths`: is told of the way that the packet took."""
+    `paths`: is told of the way that the packet took. `snooped`: what multicast snooping has made of it."""
     # hot: once per upcall
     packet = Packet(key & ~_ACTION_SET_OUTPUT.mask | _UNSET_OUTPUT, _FRESH, _ALWAYS)
     run = Run(view, packet, now_ns, DO, recorder, None if paths is None else [])
+    run.snooped = snooped
     error = ""
     try:
         _walk(run, key, actions, resume)
@@ -113,6 +116,7 @@ def translate(
         tuple(run.controllers),
         tuple(run.effects),
         frozenset(run.depends),
+        mirrors=run.mirrors,
     )
     if paths is not None and run.plain and resume is None and not IN_PORT.mask & ~packet.fresh and run.way is not None:
         paths.learn(packet.came, run.way, packet.mask, run.places, translation, actions)
@@ -129,13 +133,18 @@ def _walk(run: Run, key: int, actions: tuple[FlowAction, ...] | None, resume: Fr
         run.thaw(resume)
         run.go_on(list(resume.frames), top=True)
         return
+    config = run.view.config
     if actions is not None:
+        if config.mirrors:
+            mirror_in(run)
         run.act(actions, Stage(None, None, "packet_out"))
         run.end(top=True)
         return
     if not _may_come_in(run):
         return
-    if run.view.config.standalone:
+    if config.mirrors:
+        mirror_in(run)
+    if config.standalone:
         normal(run)
         return
     run.lookup(0, honour_miss=True)
@@ -150,6 +159,10 @@ def _may_come_in(run: Run) -> bool:
     in_port = IN_PORT.take(packet.key)
     run.depends.add(("port", in_port))
     port = run.view.ports.get(in_port)
+    if run.view.config.mirrors and in_port in run.view.config.reserved:
+        if run.recorder is not None:
+            run.recorder.note(f">> port {in_port} is the output of a mirror alone, dropping")
+        return False
     if port is None:
         return True
     if port.config & PortConfig.DOWN:

@@ -19,6 +19,7 @@ from vswitch.messages.ports import PortDescription
 from vswitch.model.actions import Action
 from vswitch.ofproto.classifier import Wildcards
 from vswitch.ofproto.rule import Rule
+from vswitch.ofproto.settings import PlacedMirror, Snooping
 
 __all__ = [
     "ANY_PORT_CHANGE",
@@ -36,6 +37,7 @@ __all__ = [
     "Lookup",
     "MacLearned",
     "MacsView",
+    "McastView",
     "PortVlan",
     "PortsView",
     "Stage",
@@ -49,7 +51,8 @@ MAX_FROZEN_STATES = 1 << 16
 """States of packets that are to come back: as many as a datapath has megaflows by default."""
 
 Dependency = tuple[str, int] | tuple[str, int, int]
-"""("table", n), ("group", id), ("port", n), ("mac", vlan, mac), ("meter", id): what an answer would change with."""
+"""("table", n), ("group", id), ("port", n), ("mac", vlan, mac), ("meter", id), ("mcast", vlan, group),
+("mrouter", vlan): what an answer would change with."""
 
 ANY_PORT_CHANGE: Dependency = ("port", 0xFFFFFFFF)
 """The answer would change with any port that comes, goes or is configured."""
@@ -62,16 +65,24 @@ ANY_PORT_CHANGE: Dependency = ("port", 0xFFFFFFFF)
 class PortVlan:
     """How NORMAL treats a port. `mode`: "trunk" (carries the VLANs `trunks`, all if empty, tagged), "access" (carries
     `tag` alone, without a tag), "native-untagged" (a trunk on which packets of `tag` have none), "native-tagged" (a
-    trunk on which packets without a tag are of VLAN `tag`)."""
+    trunk on which packets without a tag are of VLAN `tag`), "dot1q-tunnel" (as access, for packets that have a tag of a
+    customer's, one of `cvlans` if there are any; at other ports they have one of VLAN `tag` and protocol `ethertype`
+    before it). `priority_tags`: whether packets that go out without a tag get one for their priority: "no", "always",
+    "if-nonzero"."""
 
     mode: str = "trunk"
     tag: int = 0
     trunks: frozenset[int] = frozenset()
+    cvlans: frozenset[int] = frozenset()
+    ethertype: int = 0x88A8
+    priority_tags: str = "no"
 
     def carries(self, vlan: int) -> bool:
         """Whether packets of this VLAN pass the port."""
-        if self.mode == "access":
+        if self.mode in ("access", "dot1q-tunnel"):
             return vlan == self.tag
+        if self.mode != "trunk" and not vlan:  # there all packets are of some VLAN
+            return not self.tag
         return not self.trunks or vlan in self.trunks or (self.mode != "trunk" and vlan == self.tag)
 
 
@@ -81,7 +92,8 @@ class Config:
     3 nx_match. `standalone`: forward as NORMAL does, whatever the tables say. `misses`: what a table does with a packet
     that none of its rules takes, where it is not `miss`: "controller", "continue", "drop". `vlans`: ports that are no
     plain trunks. `tunnel_ports`: those for which tunnel fields are set. `forward_bpdu`: NORMAL forwards packets to
-    reserved addresses too."""
+    reserved addresses too. `mirrors`: packets that are copied; `protected`: ports of which none forwards to another;
+    `snooping`: how NORMAL treats multicast, None: as broadcast; `flood_vlans`: VLANs in which nothing is learned."""
 
     fragments: int = 0
     standalone: bool = False
@@ -90,6 +102,15 @@ class Config:
     vlans: Mapping[int, PortVlan] = field(default_factory=dict)
     tunnel_ports: frozenset[int] = frozenset()
     forward_bpdu: bool = False
+    mirrors: tuple[PlacedMirror, ...] = ()
+    protected: frozenset[int] = frozenset()
+    snooping: Snooping | None = None
+    flood_vlans: frozenset[int] = frozenset()
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """Ports that nothing but copies of packets goes out of."""
+        return frozenset(each.output for each in self.mirrors if each.output is not None)
 
 
 class TableView(Protocol):
@@ -148,6 +169,13 @@ class MacsView(Protocol):
     def lookup(self, vlan: int, mac: int) -> int | None: ...
 
 
+class McastView(Protocol):
+    """Who wants packets to groups: `vswitch.ofproto.snooping.McastTable`."""
+
+    def ports(self, vlan: int, group: int) -> frozenset[int] | None: ...
+    def routers(self, vlan: int) -> frozenset[int]: ...
+
+
 class View(Protocol):
     """All that an answer is made from, besides the packet."""
 
@@ -161,6 +189,8 @@ class View(Protocol):
     def ports(self) -> PortsView: ...
     @property
     def macs(self) -> MacsView: ...
+    @property
+    def mcast(self) -> McastView: ...
     @property
     def frozen(self) -> FrozenStates: ...
     @property
@@ -202,6 +232,7 @@ class FrozenState:
     hashed: int | None = None
     depth: int = 0
     priority: int | None = None
+    mirrored: frozenset[str] = frozenset()
 
 
 class FrozenStates:
@@ -266,7 +297,8 @@ class ControllerSend:
     """What a userspace action of the answer stands for: a packet-in to the controllers with this id. `metadata`: the
     pipeline's fields as constants; those that the datapath's key has (tunnel, mark) are in the upcall's key, and have
     precedence here where they have been set. `pause`: how the packet goes on when it is resumed. `miss`: no flow took
-    it; `rest`: the flow did that takes what no other does, and `reason` says so."""
+    it; `rest`: the flow did that takes what no other does, and `reason` says so. `snoop`: it is for multicast snooping
+    alone, which lets it go on from `pause` then; the VLAN that it is of."""
 
     controller_id: int
     reason: PacketInReason | int
@@ -279,6 +311,7 @@ class ControllerSend:
     meter: int | None = None
     miss: bool = False
     rest: bool = False
+    snoop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +349,10 @@ Effect = MacLearned | Learned | FinTimedOut
 class Translation(NamedTuple):
     """An answer: `actions` of the datapath for all packets that agree in `mask` (over the key of a flow) with the one
     that was asked about. `rules`: passed, in order, to be credited with packets and bytes; `buckets`: (group, index of
-    the bucket) likewise, `meters` likewise. `controllers`: what userspace actions stand for, whose user data is an
-    index into them (4 bytes, big-endian). `effects`: to be done for this packet, and again for others that the answer
-    is used for. `depends`: what it would change with. `error`: why it stopped, "" if it did not; then it drops."""
+    the bucket) likewise, `meters` and `mirrors` likewise. `controllers`: what userspace actions stand for, whose
+    user data is an index into them (4 bytes, big-endian). `effects`: to be done for this packet, and again for others
+    that the answer is used for. `depends`: what it would change with. `error`: why it stopped, "" if it did not; then
+    it drops."""
 
     actions: tuple[Action, ...]
     mask: int
@@ -330,3 +364,4 @@ class Translation(NamedTuple):
     effects: tuple[Effect, ...] = ()
     depends: frozenset[Dependency] = frozenset()
     error: str = ""
+    mirrors: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ __all__ = [
     "METER",
     "NO_MASK",
     "OP",
+    "POLICER",
     "PORT",
     "PORT_COUNTERS",
     "PORT_INFO",
@@ -37,7 +38,7 @@ __all__ = [
     "Verdict",
 ]
 
-LAYOUT: Final = 5
+LAYOUT: Final = 6
 MAX_MASKS: Final = 1024
 VIEWS: Final = 64
 STAGE: Final = 1024
@@ -63,6 +64,8 @@ COUNTERS = Struct("<6Q80x")
 """cache_hits, mask_hits, masks_tried, missed, lost, upcalls"""
 METER = Struct("<QQIIQQQQQ")
 """full_at, cost, counts_bytes, rate, burst, packets, bytes, dropped_packets, dropped_bytes"""
+POLICER = Struct("<QQQ8x")
+"""full_at, cost, burst"""
 INJECTION = Struct("<IIIIIHHII48s")
 """in_port, recirc_id, skb_mark, skb_priority, dp_hash, recirculations, list_count, list, valid, tunnel"""
 OP = Struct("<BBHIQQQ")

@@ -25,8 +25,18 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from vswitch.base.errors import ConfigError, ExistsError, KernelError, MachineError, NotFoundError
 from vswitch.datapath.ebpf.bpf_syscall import raise_errno
+from vswitch.datapath.ebpf.link_message import Device, LinkEvent, attributes, read_device, read_event
 
-__all__ = ["Device", "DeviceStats", "LinkEvent", "LinkMonitor", "Netdev", "RouteSocket"]
+__all__ = [
+    "MAX_OTHER_NAME",
+    "Device",
+    "DeviceStats",
+    "LinkEvent",
+    "LinkMonitor",
+    "Netdev",
+    "RouteSocket",
+    "is_device_name",
+]
 
 # include/uapi/linux/netlink.h, rtnetlink.h
 NLM_F_REQUEST = 0x1
@@ -50,9 +60,8 @@ _RTM_NEWLINK = 16
 _RTM_DELLINK = 17
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
+_RTM_NEWLINKPROP = 108
 _IFF_UP = 0x1
-_IFF_LOWER_UP = 0x10000
-_ARPHRD_ETHER = 1
 _RTEXT_FILTER_SKIP_STATS = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
 
@@ -67,7 +76,7 @@ _IFF_TUN_EXCL = 0x8000
 _MAX_NAME = 15
 """Characters of a device name: IFNAMSIZ without its end mark."""
 
-_MAX_OTHER_NAME = 127
+MAX_OTHER_NAME = 127
 """Of the other names that a device may have: ALTIFNAMSIZ without its end mark."""
 
 _MAX_MTU = (1 << 31) - 1
@@ -87,26 +96,6 @@ _MONITOR_DATAGRAMS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A network device as it is now. `kind`: "veth", "tun", "bridge", ..., "" for a plain one; `up`: as set by the
-    administrator; `carrier`: it can carry packets; `mac`: "" unless it is an Ethernet device; `alias`: a note of
-    whoever set it. Of a veth, `peer_ifindex` is the other end's number in its own namespace, and `peer_elsewhere` says
-    that this is another."""
-
-    ifindex: int
-    name: str
-    kind: str
-    up: bool
-    carrier: bool
-    mtu: int
-    mac: str
-    peer_ifindex: int | None = None
-    peer_elsewhere: bool = False
-    master_ifindex: int | None = None
-    alias: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceStats:
     """The kernel's counters of a device, as `ip -s link` shows them. `rx` is what the device received."""
 
@@ -120,26 +109,12 @@ class DeviceStats:
     tx_dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinkEvent:
-    """A device came, changed or went. `gone`: deleted, or moved to another namespace. `resync`: events were lost,
-    the other fields are empty: ask for all devices anew."""
-
-    ifindex: int
-    name: str
-    up: bool
-    mtu: int
-    mac: str
-    gone: bool = False
-    carrier: bool = False
-    resync: bool = False
-
-
 class RouteSocket:
-    """An rtnetlink socket: a request, its answers, the kernel's own words when it refuses."""
+    """A netlink socket, of rtnetlink by default: a request, its answers, the kernel's own words when it refuses."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """`protocol`: NETLINK_GENERIC speaks in the same way."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.bind((0, 0))
@@ -148,13 +123,20 @@ class RouteSocket:
     def request(self, what: str, message: Any, command: int, flags: int = 0) -> list[Any]:
         """Send a message of pyroute2, return the answers, of the same class. `what` begins the sentence of an error:
         NotFoundError (ENOENT, ENODEV), ExistsError, PrivilegeError, MachineError for the rest."""
+        answers = [type(message)(raw) for raw in self.ask(what, message, command, flags)]
+        for answer in answers:
+            answer.decode()
+        return answers
+
+    def ask(self, what: str, message: Any, command: int, flags: int = 0) -> list[bytes]:
+        """The same, but the answers are bytes as they came, header first: for lists that would take long to decode."""
         for _ in range(_DUMP_TRIES):
             answers, interrupted = self._exchange(what, message, command, flags)
             if not interrupted:
                 break
         return answers
 
-    def _exchange(self, what: str, message: Any, command: int, flags: int) -> tuple[list[Any], bool]:
+    def _exchange(self, what: str, message: Any, command: int, flags: int) -> tuple[list[bytes], bool]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         is_dump = flags & NLM_F_DUMP == NLM_F_DUMP
         flags |= NLM_F_REQUEST | (0 if is_dump else NLM_F_ACK)
@@ -162,7 +144,7 @@ class RouteSocket:
         message.reset()
         message.encode()
         self._socket.send(message.data)
-        answers: list[Any] = []
+        answers: list[bytes] = []
         interrupted = False
         while True:
             for kind, sequence, answer_flags, raw in _messages(self._socket.recv(_RECEIVE_BYTES)):
@@ -174,9 +156,7 @@ class RouteSocket:
                     if result < 0:
                         raise_errno(what, -result, _explanation(kind, answer_flags, raw))
                     return answers, interrupted
-                answer = type(message)(raw)
-                answer.decode()
-                answers.append(answer)
+                answers.append(raw)
 
     def close(self) -> None:
         self._socket.close()
@@ -199,11 +179,11 @@ class Netdev:
 
     def device(self, which: str | int) -> Device:
         message = _link(which, IFLA_EXT_MASK=_RTEXT_FILTER_SKIP_STATS)
-        return _device(self._ask(which, "looking at", message, _RTM_GETLINK)[0])
+        return read_device(self._ask_raw(which, "looking at", message, _RTM_GETLINK)[0])
 
     def devices(self) -> list[Device]:
         message = _link(0, IFLA_EXT_MASK=_RTEXT_FILTER_SKIP_STATS)
-        return [_device(link) for link in self._route.request("listing devices", message, _RTM_GETLINK, NLM_F_DUMP)]
+        return [read_device(raw) for raw in self._route.ask("listing devices", message, _RTM_GETLINK, NLM_F_DUMP)]
 
     def exists(self, which: str | int) -> bool:
         try:
@@ -281,6 +261,16 @@ class Netdev:
         except ExistsError:
             raise ExistsError(f"device {name} exists already") from None
 
+    def add_other_name(self, which: str | int, name: str) -> None:
+        """Let a device be known by another name too (altname), which may be longer. ExistsError if it is taken."""
+        if not 0 < len(name.encode()) <= MAX_OTHER_NAME:
+            raise ConfigError(f"other name {name!r} of device {which} must have 1 to {MAX_OTHER_NAME} bytes")
+        try:
+            message = _link(which, IFLA_PROP_LIST={"attrs": [["IFLA_ALT_IFNAME", name]]})
+            self._ask(which, f"naming {name!r}", message, _RTM_NEWLINKPROP)
+        except ExistsError:
+            raise ExistsError(f"device {name} exists already") from None
+
     def set_alias(self, which: str | int, alias: str) -> None:
         """Set the note that `ip link` shows as the device's alias, at most 255 bytes."""
         self._ask(which, "setting the alias of", _link(which, IFLA_IFALIAS=alias), _RTM_SETLINK)
@@ -313,10 +303,16 @@ class Netdev:
         self.close()
 
     def _ask(self, which: str | int, doing: str, message: Any, command: int) -> list[Any]:
-        if isinstance(which, str) and len(which.encode()) > _MAX_OTHER_NAME:
+        answers = [ifinfmsg(raw) for raw in self._ask_raw(which, doing, message, command)]
+        for answer in answers:
+            answer.decode()
+        return answers
+
+    def _ask_raw(self, which: str | int, doing: str, message: Any, command: int) -> list[bytes]:
+        if isinstance(which, str) and len(which.encode()) > MAX_OTHER_NAME:
             raise NotFoundError(f"device {which} does not exist")
         try:
-            return self._route.request(f"{doing} device {which}", message, command)
+            return self._route.ask(f"{doing} device {which}", message, command)
         except NotFoundError:
             raise NotFoundError(f"device {which} does not exist") from None
 
@@ -359,7 +355,7 @@ class LinkMonitor:
                     raise
                 events.append(LinkEvent(0, "", False, 0, "", resync=True))
                 continue
-            events.extend(_event(kind, raw) for kind, _, _, raw in _messages(datagram) if _is_of_device(kind, raw))
+            events.extend(read_event(kind, raw) for kind, _, _, raw in _messages(datagram) if _is_of_device(kind, raw))
         return events
 
     def close(self) -> None:
@@ -380,12 +376,8 @@ def _explanation(kind: int, flags: int, raw: bytes) -> str:
     if kind != _NLMSG_ERROR or not flags & _NLM_F_ACK_TLVS:
         return ""
     start = _NLMSG_HEADER.size + 4 + _NLMSG_HEADER.size  # its own header, the errno, the header of the request
-    while start + 4 <= len(raw):
-        length, attribute = struct.unpack_from("=HH", raw, start)
-        if attribute & 0x3FFF == _NLMSGERR_ATTR_MSG:
-            return raw[start + 4 : start + length].rstrip(b"\0").decode(errors="replace")
-        start += max(4, (length + 3) & ~3)
-    return ""
+    place = attributes(raw, start).get(_NLMSGERR_ATTR_MSG)
+    return raw[slice(*place)].rstrip(b"\0").decode(errors="replace") if place else ""
 
 
 def _is_of_device(kind: int, raw: bytes) -> bool:
@@ -415,49 +407,17 @@ def _new_end(name: str, mac: str, mtu: int) -> list[Any]:
     return attrs
 
 
-def _device(link: Any) -> Device:
-    info = link.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
-    is_veth = kind == "veth"
-    return Device(
-        ifindex=link["index"],
-        name=link.get_attr("IFLA_IFNAME"),
-        kind=kind,
-        up=bool(link["flags"] & _IFF_UP),
-        carrier=bool(link["flags"] & _IFF_LOWER_UP),
-        mtu=link.get_attr("IFLA_MTU") or 0,
-        mac=_mac(link),
-        peer_ifindex=link.get_attr("IFLA_LINK") if is_veth else None,
-        peer_elsewhere=is_veth and link.get_attr("IFLA_LINK_NETNSID") is not None,
-        master_ifindex=link.get_attr("IFLA_MASTER"),
-        alias=link.get_attr("IFLA_IFALIAS") or "",
+def is_device_name(name: str) -> bool:
+    """Whether a device can be called so."""
+    return (
+        0 < len(name.encode()) <= _MAX_NAME
+        and name not in (".", "..")
+        and not any(c.isspace() or c in "/:%\0" for c in name)  # the kernel puts a number for %d
     )
-
-
-def _event(kind: int, raw: bytes) -> LinkEvent:
-    link = ifinfmsg(raw)
-    link.decode()
-    return LinkEvent(
-        ifindex=link["index"],
-        name=link.get_attr("IFLA_IFNAME") or "",
-        up=bool(link["flags"] & _IFF_UP),
-        mtu=link.get_attr("IFLA_MTU") or 0,
-        mac=_mac(link),
-        gone=kind == _RTM_DELLINK,
-        carrier=bool(link["flags"] & _IFF_LOWER_UP),
-    )
-
-
-def _mac(link: Any) -> str:
-    return (link.get_attr("IFLA_ADDRESS") or "") if link["ifi_type"] == _ARPHRD_ETHER else ""
 
 
 def _checked_name(name: str) -> str:
-    if (
-        not 0 < len(name.encode()) <= _MAX_NAME
-        or name in (".", "..")
-        or any(c.isspace() or c in "/:%" for c in name)  # the kernel puts a number for %d
-    ):
+    if not is_device_name(name):
         raise ConfigError(f"device name {name!r} must have 1 to {_MAX_NAME} bytes, without spaces and / : %")
     return name
 

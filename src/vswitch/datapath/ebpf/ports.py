@@ -23,22 +23,28 @@ from pathlib import Path
 from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, TableFullError, VswitchError
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.ebpf import attach, bpf_syscall
-from vswitch.datapath.ebpf.layout import PORT_COUNTERS, PORT_INFO, PORT_RING
+from vswitch.datapath.ebpf.layout import POLICER, PORT_COUNTERS, PORT_INFO, PORT_RING
 from vswitch.datapath.ebpf.netdev import Device, LinkEvent, LinkMonitor, Netdev
 from vswitch.datapath.ebpf.state import State, hidden_name, is_hidden_name, owner_mark
-from vswitch.model.port import DROP_REASONS, Port, PortChange, PortEvent, PortKind, PortStats
+from vswitch.model.port import DROP_REASONS, Policing, Port, PortChange, PortEvent, PortKind, PortStats
 
 __all__ = ["PortTable", "take_down"]
 
 logger = logging.getLogger("vswitch")
 
 _U32 = 0xFFFFFFFF
-_FLAG_TUNNEL, _FLAG_PEER = 1, 2
+_FLAG_TUNNEL, _FLAG_PEER, _FLAG_POLICED = 1, 2, 4
 _KINDS = (None, PortKind.SYSTEM, PortKind.INTERNAL, PortKind.TAP)
 _TUNNEL_DEVICES = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan")
 _NAME_BYTES, _AT_KIND, _AT_UNFINISHED = 16, 18, 19
 _COUNTER_WORDS, _RING_WORDS = PORT_COUNTERS.size // 8, PORT_RING.size // 8
 _PRODUCED, _CONSUMED, _QUOTA, _LOST, _MISS_COST, _MISS_BURST = range(6)
+_POLICER_WORDS = POLICER.size // 8
+_COST, _BURST = 1, 2
+_MAX_MTU = 65535
+_TCX_PORTS = 32
+"""Ports that hang by tcx links. To hang and to take down each of these the kernel waits for a grace period of RCU, some
+10 ms in which nobody else can change devices; filters of clsact, by which further ports hang, wait for nothing."""
 _MAX_PENDING = 4096
 """Events kept for a program that does not ask for them; the oldest go."""
 
@@ -66,6 +72,8 @@ class _Entry:
     port: Port
     peer: bool = False
     attached: attach.Attachment | None = None
+    near: int = 0
+    """Of an internal port the ifindex of the host's end; 0 while that is in another namespace."""
 
 
 class PortTable:
@@ -79,11 +87,15 @@ class PortTable:
         self._words = state.memory["ports"].view.cast("Q")  # ifindex | slot << 32 | flags << 48
         self._infos = state.memory["port_infos"].view
         self._rings = state.memory["port_rings"].view.cast("Q")
+        self._policers = state.memory["policers"].view.cast("Q")
         self._counters = state.memory["port_counters"].view.cast("Q")
         self._slots = state.memory["port_infos"].entries
         self._quota = 0
         self._miss_rate = (0, 0)
         self._known: dict[int, _Entry] = {}
+        self._by_ifindex: dict[int, _Entry] = {}  # those whose device is there
+        self._by_near: dict[int, _Entry] = {}  # internal ones whose other end is here
+        self._strayed: set[int] = set()  # numbers of those whose other end is not
         self._pending: deque[PortEvent] = deque(maxlen=_MAX_PENDING)
         self._monitor: LinkMonitor | None = None
         self._devices = Netdev()
@@ -139,7 +151,9 @@ class PortTable:
         if not self._controlled and self._is_here:
             devices = {device.ifindex: device for device in self._devices.devices()}
             for entry in entries.values():
-                entry.port = _seen(entry.port, devices.get(entry.port.ifindex or 0))
+                device = devices.get(entry.port.ifindex or 0)
+                near = devices.get(_near_ifindex(entry.port, device))
+                entry.port = _seen(entry.port, device, near)
 
     def __len__(self) -> int:
         return len(self._entries())
@@ -160,9 +174,17 @@ class PortTable:
         if self._controlled or not self._is_here or port.ifindex is None:
             return port
         try:
-            return _seen(port, self._devices.device(port.ifindex))
+            device = self._devices.device(port.ifindex)
+            return _seen(port, device, self._near_end(port, device))
         except NotFoundError:
-            return _seen(port, None)
+            return _seen(port, None, None)
+
+    def _near_end(self, port: Port, device: Device) -> Device | None:
+        """The host's end of an internal port, if it is here."""
+        ifindex = _near_ifindex(port, device)
+        with contextlib.suppress(NotFoundError):
+            return self._devices.device(ifindex) if ifindex else None
+        return None
 
     # ---- taking up what an earlier process left
 
@@ -260,6 +282,7 @@ class PortTable:
             self._delete_tap(port)
         self._erase(entry)
         self._known.pop(port.number, None)
+        self._strayed.discard(port.number)
 
     def _delete_tap(self, port: Port) -> None:
         """Ours bears our mark, or still the name that it was made under."""
@@ -320,6 +343,7 @@ class PortTable:
             hidden = self._switch_end(port)
             self._devices.create_veth(port.name, hidden)
             self._devices.set_alias(hidden, mark)
+            self._devices.set_mtu(hidden, _MAX_MTU)  # that of the host's end alone is a bound
             self._devices.silence(hidden)
             self._devices.set_up(hidden)
 
@@ -328,6 +352,7 @@ class PortTable:
         entry.attached = attach.attach(
             device.ifindex, "ingress", self._state.programs["vs_port"],
             owner=self._state.name, pin=self._pin(entry.port.number),
+            mechanism="auto" if len(self._known) <= _TCX_PORTS else "clsact",
         )  # fmt: skip
         self._point_to(entry, device)
 
@@ -350,14 +375,38 @@ class PortTable:
         old = (self._words[number] & _U32).to_bytes(4, "little")
         flags = ifindex = 0
         if device is not None:
-            ifindex, flags = device.ifindex, _flags(entry, device)
+            ifindex, flags = device.ifindex, self._flags(entry, device)
         self._words[number] = ifindex | entry.slot << 32 | flags << 48  # one store, so never half
         if any(old) and bpf_syscall.map_lookup(by_ifindex, old, 4) == value and old != ifindex.to_bytes(4, "little"):
             bpf_syscall.map_delete(by_ifindex, old)
         if ifindex:
             bpf_syscall.map_update(by_ifindex, ifindex.to_bytes(4, "little"), value)
             self._state.memory["ifindex_hints"].value(ifindex & 0xFFFF)[:] = value
-        entry.port = _with_device(entry.port, device)
+        self._by_ifindex.pop(entry.port.ifindex or 0, None)
+        if ifindex:
+            self._by_ifindex[ifindex] = entry
+        near = self._near_end(entry.port, device) if device is not None else None
+        self._have_near(entry, near)
+        entry.port = _with_device(entry.port, device, near)
+
+    def _have_near(self, entry: _Entry, near: Device | None) -> None:
+        """Follow this device as the host's end of the port, or none."""
+        self._by_near.pop(entry.near, None)
+        self._strayed.discard(entry.port.number)
+        entry.near = near.ifindex if near is not None else 0
+        if entry.near:
+            self._by_near[entry.near] = entry
+        elif entry.port.kind is PortKind.INTERNAL:
+            self._strayed.add(entry.port.number)
+
+    def _flags(self, entry: _Entry, device: Device) -> int:
+        """What the kernel is to know of a port's device. It drops, and does not count, what is handed to an end of a
+        pair that is down or in this namespace. The other end cannot be asked; but the pair has a carrier exactly while
+        both ends are up, and an end that moves to another namespace is set down for that."""
+        flags = self._policed(entry.slot) | (_FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0)
+        if entry.peer and device.peer_elsewhere and device.up and device.carrier:
+            flags |= _FLAG_PEER
+        return flags
 
     def _write(self, entry: _Entry) -> None:
         """Record a port, as unfinished; the kind, which makes it a record, last."""
@@ -377,6 +426,8 @@ class PortTable:
             begin = (slot + stripe * self._slots) * _COUNTER_WORDS
             for at in range(begin, begin + _COUNTER_WORDS):
                 self._counters[at] = 0
+        at = 2 * slot * _POLICER_WORDS
+        self._policers[at + _COST] = self._policers[at + _POLICER_WORDS + _COST] = 0
         at = slot * _RING_WORDS
         # what is in the ring of an earlier port in this slot is not this port's
         self._rings[at + _CONSUMED] = self._rings[at + _PRODUCED]
@@ -415,6 +466,26 @@ class PortTable:
             self._rings[at + _MISS_COST] = 0  # while the burst is that of another rate
             self._rings[at + _MISS_BURST] = burst_ns
             self._rings[at + _MISS_COST] = cost_ns
+
+    def set_policing(self, which: int | str, policing: Policing) -> None:
+        """Bound what comes in by a port, from now on; `Policing()` for no bound. What a port was policed by goes with
+        it."""
+        self._state.need_control("policing a port")
+        entry = self._entry(which)
+        for bucket, (cost, burst) in enumerate(policing.buckets):
+            at = (2 * entry.slot + bucket) * _POLICER_WORDS
+            if (self._policers[at + _COST], self._policers[at + _BURST]) != (cost, burst):
+                self._policers[at + _COST] = 0  # while the burst is that of another rate
+                self._policers[at + _BURST] = burst
+                self._policers[at] = 0  # begins with a whole burst
+                self._policers[at + _COST] = cost
+        word = self._words[entry.port.number]
+        self._words[entry.port.number] = word & ~(_FLAG_POLICED << 48) | self._policed(entry.slot) << 48
+
+    def _policed(self, slot: int) -> int:
+        """The flag, as the buckets say."""
+        at = 2 * slot * _POLICER_WORDS
+        return _FLAG_POLICED if self._policers[at + _COST] or self._policers[at + _POLICER_WORDS + _COST] else 0
 
     def slot_of(self, number: int) -> int:
         """Where the counters of port `number` are; 0, where all others are counted, if there is none."""
@@ -483,6 +554,8 @@ class PortTable:
             ifindex = entry.port.ifindex
             if ifindex is not None and ifindex not in present:
                 happened += self._lost(entry)
+            elif entry.near and entry.near not in present:
+                happened += self._follow(LinkEvent(entry.near, "", False, 0, "", gone=True))
         for device in present.values():
             happened += self._follow(
                 LinkEvent(device.ifindex, device.name, device.up, device.mtu, device.mac, carrier=device.carrier)
@@ -490,16 +563,36 @@ class PortTable:
         return happened
 
     def _follow(self, event: LinkEvent) -> list[PortEvent]:
-        for entry in self._known.values():
-            if entry.port.ifindex == event.ifindex:
-                return self._lost(entry) if event.gone else self._changed(entry, event)
-        if event.gone:
+        # hot: once per event, of any device
+        known = self._by_ifindex.get(event.ifindex)
+        if known is not None:
+            return self._lost(known) if event.gone else self._changed(known, event)
+        near = self._by_near.get(event.ifindex)
+        if near is not None and event.gone:
+            self._have_near(near, None)
+            near.port = replace(near.port, up=True)  # whether it is, its carrier tells
+        elif near is not None:
+            return self._changed(near, replace(event, carrier=near.port.carrier))
+        if event.gone or (len(self._by_ifindex) == len(self._known) and not self._strayed):
             return []
         for entry in self._known.values():
+            if entry.port.number in self._strayed and entry.port.name == event.name and entry.port.ifindex is not None:
+                return self._near_came(entry)
             if entry.port.ifindex is None and self._switch_end(entry.port) == event.name:
                 with contextlib.suppress(NotFoundError):  # gone again, or renamed: that event is on its way
                     if (device := self._devices.device(event.ifindex)).name == event.name:
                         return self._returned(entry, device)
+        return []
+
+    def _near_came(self, entry: _Entry) -> list[PortEvent]:
+        """Maybe: a device of that name is there."""
+        with contextlib.suppress(NotFoundError):
+            device = self._devices.device(entry.port.ifindex or 0)
+            near = self._near_end(entry.port, device)
+            if near is not None:
+                self._have_near(entry, near)
+                event = LinkEvent(near.ifindex, near.name, near.up, near.mtu, near.mac, carrier=device.carrier)
+                return self._changed(entry, event)
         return []
 
     def _lost(self, entry: _Entry) -> list[PortEvent]:
@@ -519,7 +612,7 @@ class PortTable:
     def _look_at_peer(self, entry: _Entry, ifindex: int) -> None:
         """Something happened to a device with `peer_redirect`: whether packets can be handed to its other end."""
         with contextlib.suppress(NotFoundError):  # it is gone: that event is on its way
-            flags = _flags(entry, self._devices.device(ifindex))
+            flags = self._flags(entry, self._devices.device(ifindex))
             self._words[entry.port.number] = ifindex | entry.slot << 32 | flags << 48
 
     def _rename(self, entry: _Entry, name: str) -> bool:
@@ -536,7 +629,10 @@ class PortTable:
             self._look_at_peer(entry, event.ifindex)
         happened = [PortChange.RENAMED] if self._rename(entry, event.name) else []
         old = entry.port
-        new = replace(old, up=event.up, carrier=event.carrier, mtu=event.mtu, mac=event.mac)
+        if old.kind is PortKind.INTERNAL and event.ifindex == old.ifindex:  # what the host sees is told by its own end
+            new = replace(old, carrier=event.carrier)
+        else:
+            new = replace(old, up=event.up, carrier=event.carrier, mtu=event.mtu, mac=event.mac)
         if (new.up and new.carrier) != (old.up and old.carrier):
             happened.append(PortChange.UP if new.up and new.carrier else PortChange.DOWN)
         if (new.mtu, new.mac) != (old.mtu, old.mac):
@@ -545,24 +641,25 @@ class PortTable:
         return [PortEvent(change, new) for change in happened]
 
 
-def _flags(entry: _Entry, device: Device) -> int:
-    """What the kernel is to know of a port's device. It drops, and does not count, what is handed to an end of a pair
-    that is down or in this namespace. The other end cannot be asked; but the pair has a carrier exactly while both
-    ends are up, and an end that moves to another namespace is set down for that."""
-    flags = _FLAG_TUNNEL if device.kind in _TUNNEL_DEVICES else 0
-    if entry.peer and device.peer_elsewhere and device.up and device.carrier:
-        flags |= _FLAG_PEER
-    return flags
+def _near_ifindex(port: Port, device: Device | None) -> int:
+    """Of the host's end of an internal port whose other end is this device; 0 if it is in another namespace."""
+    if port.kind is not PortKind.INTERNAL or device is None or device.peer_elsewhere:
+        return 0
+    return device.peer_ifindex or 0
 
 
-def _with_device(port: Port, device: Device | None) -> Port:
+def _with_device(port: Port, device: Device | None, near: Device | None = None) -> Port:
+    """`near`: the host's end of an internal port, if it is here. While it is not, what it was last is shown."""
     if device is None:
         return replace(port, ifindex=None, up=False, carrier=False)
-    return replace(port, ifindex=device.ifindex, up=device.up, carrier=device.carrier, mtu=device.mtu, mac=device.mac)
+    if near is None and port.kind is PortKind.INTERNAL and port.mac:
+        return replace(port, ifindex=device.ifindex, up=device.up, carrier=device.carrier)
+    end = near or device
+    return replace(port, ifindex=device.ifindex, up=end.up, carrier=device.carrier, mtu=end.mtu, mac=end.mac)
 
 
-def _seen(port: Port, device: Device | None) -> Port:
+def _seen(port: Port, device: Device | None, near: Device | None) -> Port:
     """With the name that the device has by now. An internal port keeps the name that it was given."""
     if device is not None and port.kind is not PortKind.INTERNAL:
         port = replace(port, name=device.name)
-    return _with_device(port, device)
+    return _with_device(port, device, near)

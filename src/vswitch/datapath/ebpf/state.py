@@ -35,6 +35,7 @@ from vswitch.datapath.ebpf.network import network_cookie, network_exists
 from vswitch.packet.checksum import crc32c_zero_tables
 
 __all__ = [
+    "LeftoverError",
     "Options",
     "State",
     "check_name",
@@ -59,11 +60,11 @@ _TRIES = 100
 
 _MAPS = (
     "flows", "flow_stats", "index_buckets", "cache", "ops", "ports", "port_infos", "port_counters", "port_rings",
-    "counters", "meters", "injections", "ports_by_ifindex", "ifindex_hints", "upcalls", "programs",
+    "counters", "meters", "policers", "injections", "ports_by_ifindex", "ifindex_hints", "upcalls", "programs",
 )  # fmt: skip
 _MEMORY = (
     "flows", "flow_stats", "ops", "ports", "port_infos", "port_counters", "port_rings", "counters", "meters",
-    "injections", "ifindex_hints",
+    "policers", "injections", "ifindex_hints",
 )  # fmt: skip
 _STATE = "state"
 _TAIL_CALLED = ("vs_lookup", "vs_actions", "vs_upcall")
@@ -72,6 +73,11 @@ _HIDDEN_PREFIXES = ("vsi", "vsj", "vsp", "vst")
 _RESERVED_NAMES = ("all", "default")
 """Under /proc/sys/net the names of what goes for every device."""
 _PROGRAMS = ("vs_port", "vs_inject", "vs_control", "vs_extract")
+
+
+class LeftoverError(ConfigError, MachineError):
+    """A datapath cannot be used any more, only deleted: another version of vswitch made it, or the network namespace of
+    its devices is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +283,7 @@ class State:
             self.memory[_STATE] = SharedMap(self.maps[_STATE], writable=writable)
             layout = self.words[DATAPATH.LAYOUT // 4]
             if layout != LAYOUT:
-                raise MachineError(
+                raise LeftoverError(
                     f"datapath {self.name} was made by another version of vswitch (layout {layout}, this is {LAYOUT}): "
                     f"delete it and make it anew"
                 )
@@ -382,7 +388,7 @@ class State:
         if self.network == network_cookie():
             return
         if not network_exists(self.network):
-            raise ConfigError(f"datapath {self.name} lost its network namespace, which is gone: delete it")
+            raise LeftoverError(f"datapath {self.name} lost its network namespace, which is gone: delete it")
         raise ConfigError(f"datapath {self.name} is in another network namespace: change it from there")
 
     @property
@@ -431,6 +437,7 @@ class State:
             "port_rings": options.max_ports + 1,
             "counters": stripes,
             "meters": options.max_meters,
+            "policers": 2 * (options.max_ports + 1),
             "injections": 1024,
             "ports_by_ifindex": options.max_ports,
             "ifindex_hints": 65536,

@@ -56,7 +56,10 @@ class SimulatedBackend:
         tally.rx_packets += 1
         tally.rx_bytes += len(frame)
         before = len(self._forwarder.sent)
-        self._forwarder.look_up(SimulatedPacket(frame, in_port))
+        if self.ports.may_enter(in_port, len(frame), self.now_ns()):
+            self._forwarder.look_up(SimulatedPacket(frame, in_port))
+        else:
+            tally.drops["policing"] += 1
         return self._forwarder.sent[before:]
 
     def taken(self) -> list[Sent]:

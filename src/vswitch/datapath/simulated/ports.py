@@ -10,7 +10,7 @@ from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, TableFu
 from vswitch.base.limits import MAX_PORT
 from vswitch.datapath.backend import Control
 from vswitch.datapath.ebpf.layout import PORT_RING
-from vswitch.model.port import Port, PortChange, PortEvent, PortKind, PortStats
+from vswitch.model.port import Policing, Port, PortChange, PortEvent, PortKind, PortStats
 
 __all__ = ["SimulatedPorts", "Tally"]
 
@@ -31,6 +31,8 @@ class Tally:
     upcalls: int = 0
     lost: int = 0
     drops: Counter[str] = field(default_factory=Counter)
+    policing: Policing = field(default_factory=Policing)
+    policed_until: list[int] = field(default_factory=lambda: [0, 0])
 
 
 class SimulatedPorts:
@@ -146,6 +148,22 @@ class SimulatedPorts:
         if full_at_ns - now_ns > burst_ns:
             return False
         self._full_at_ns[number] = full_at_ns
+        return True
+
+    def set_policing(self, which: int | str, policing: Policing) -> None:
+        """See `Ports.set_policing`. NotFoundError."""
+        tally = self._find(which)
+        tally.policing, tally.policed_until = policing, [0, 0]
+
+    def may_enter(self, number: int, length: int, now_ns: int) -> bool:
+        """Whether a packet of so many bytes may come in by the port now; then it has taken what it costs."""
+        tally, now = self.tally(number), now_ns << 10
+        of_bytes, of_packets = tally.policing.buckets
+        for bucket, (cost, burst), amount in ((1, of_packets, 1), (0, of_bytes, length)):
+            begin = max(tally.policed_until[bucket], now)
+            if cost and begin - now >= burst:
+                return False
+            tally.policed_until[bucket] = begin + cost * amount
         return True
 
     def slot_of(self, number: int) -> int:

@@ -265,9 +265,10 @@ enum drop_reason {
 	DROP_BAD_PACKET = 11,
 	DROP_REINJECTED_MISS = 12,
 	DROP_UPCALL_RATE = 13,
+	DROP_POLICING = 14,
 };
 
-#define DROP_REASONS 14
+#define DROP_REASONS 15
 
 /* Why a packet went up: vswitch.model.upcall.UpcallReason. */
 enum upcall_reason {

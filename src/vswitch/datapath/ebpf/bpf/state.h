@@ -14,7 +14,7 @@
 #include "kernel.h"
 #include "flow_key.h"
 
-#define LAYOUT 5		/* changes with anything in this file: another process must not misread the maps */
+#define LAYOUT 6		/* changes with anything in this file: another process must not misread the maps */
 #define MAX_MASKS 1024		/* masks that views[].order can name; Datapath.create(max_masks=) may allow fewer */
 #define VIEWS 64		/* changes of version between two waits for programs under way */
 #define STAGE 1024		/* flows of one control request */
@@ -88,6 +88,7 @@ struct cache_bucket {
 
 #define PORT_TUNNEL 1		/* its packets carry tunnel metadata */
 #define PORT_PEER 2		/* output goes straight to the other end of the veth pair */
+#define PORT_POLICED 4		/* what comes in is bounded by `policers` */
 
 struct port {
 	__u32 ifindex;		/* 0: no such port, or its device is away */
@@ -137,6 +138,15 @@ struct meter {
 	__u32 rate;		/* for Python alone: as it was asked for */
 	__u64 burst;
 	__u64 packets, bytes, dropped_packets, dropped_bytes;
+};
+
+/* What may come in by a port, of bytes or of packets: a virtual time as of a meter, in 2^-10 ns. A packet passes while
+ * there is a token left, and takes all that it costs: one that was not cut into segments yet is worth many. */
+struct policer {
+	__u64 full_at;
+	__u64 cost;		/* of a byte, or of a packet; 0: any number */
+	__u64 burst;
+	__u64 pad;
 };
 
 /* What a packet that Python sends down is to look like; its skb mark selects one of these. */
@@ -293,6 +303,7 @@ ARRAY(port_counters, struct port_counters);	/* slot + stripe * n_port_slots */
 ARRAY(port_rings, struct port_ring);		/* by slot */
 ARRAY(counters, struct counters);		/* by stripe */
 ARRAY(meters, struct meter);
+ARRAY(policers, struct policer);		/* of bytes: 2 * slot; of packets: 2 * slot + 1 */
 ARRAY(injections, struct injection);
 
 struct {

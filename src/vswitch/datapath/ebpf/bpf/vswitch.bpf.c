@@ -81,6 +81,31 @@ INLINE int look_up_and_act(struct __sk_buff *skb)
 	return count_drop(in_port, DROP_ACTION_FAILED);
 }
 
+#define POLICER_SKEW (1000000000ULL << 10)	/* clocks of CPUs do not differ by so much: a second */
+
+/* Whether there is a token left; then the packet takes `amount` times the cost of one. */
+FUNCTION int has_token(__u32 at, __u32 amount)
+{
+	struct policer *policer = bpf_map_lookup_elem(&policers, &at);
+	__u64 now, full_at, begin;
+
+	if (!policer || !READ_ONCE(policer->cost))
+		return 1;
+	now = bpf_ktime_get_ns() << 10;
+#pragma clang loop unroll(disable)
+	for (int tries = 0; tries < 8; tries++) {
+		full_at = READ_ONCE(policer->full_at);
+		begin = full_at;
+		if ((__s64)(begin - now) < 0 || begin - now > policer->burst + POLICER_SKEW + policer->cost * 65536)
+			begin = now;
+		if (begin - now >= policer->burst)
+			return 0;
+		if (__sync_val_compare_and_swap(&policer->full_at, full_at, begin + policer->cost * amount) == full_at)
+			break;
+	}
+	return 1;
+}
+
 SEC("tc")
 int vs_port(struct __sk_buff *skb)
 {
@@ -100,6 +125,9 @@ int vs_port(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	add(&c->rx_packets, 1);
 	add(&c->rx_bytes, frame_length(skb));
+	if (unlikely(port->flags & PORT_POLICED) &&
+	    (!has_token(2 * port->slot + 1, 1) || !has_token(2 * port->slot, frame_length(skb))))
+		return count_drop(*number, DROP_POLICING);
 	skb->cb[CB_RECIRC_ID] = 0;
 	skb->cb[CB_DP_HASH] = 0;
 	skb->cb[CB_STATE] = *number | (port->flags & PORT_TUNNEL ? STATE_TUNNEL : 0);
