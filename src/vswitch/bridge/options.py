@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError
+from vswitch.base.places import RUN_FOLDER
 from vswitch.ofproto.admission import LAST_TABLE
 from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.translation import PortVlan
@@ -14,7 +15,7 @@ from vswitch.transport.targets import Tls, parse_target
 
 __all__ = ["MANAGEMENT_FOLDER", "BridgeOptions", "ControllerSettings", "TableSettings", "settings_of"]
 
-MANAGEMENT_FOLDER = "/run/vswitch"
+MANAGEMENT_FOLDER = RUN_FOLDER
 """Where the sockets are by which `ovs-ofctl` and `vswitch ofctl` find a bridge of this machine."""
 
 FAIL_MODES = ("standalone", "secure")
