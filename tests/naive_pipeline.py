@@ -246,6 +246,8 @@ class Naive:
         found = self.switch.ports.get(port)
         if found is None or found.config & (PortConfig.NO_FWD | PortConfig.DOWN):
             return
+        if {port, packet.pipeline["in_port"]} <= self.switch.protected:
+            return
         frame = packet.frame[:truncate] if truncate else packet.frame
         self.result.sent.append(
             (port, frame, packet.pipeline.get("skb_priority", 0), packet.pipeline.get("skb_mark", 0))
@@ -279,7 +281,7 @@ class Naive:
             flooded = where is None and not port.config & PortConfig.NO_FLOOD
             if number == in_port or not (flooded or where == number) or number in outputs:
                 continue
-            if not {number, in_port} <= self.switch.protected and self.reaches(packet.frame, in_port, number, vlan):
+            if self.reaches(packet.frame, in_port, number, vlan):
                 copy = packet.copy()
                 copy.frame = self.tagged(copy.frame, in_port, number, vlan)
                 self.send(copy, number)

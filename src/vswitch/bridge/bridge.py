@@ -283,7 +283,7 @@ class Bridge:
         }  # fmt: skip
 
     def set_protected(self, ports: Iterable[str]) -> None:
-        """NORMAL forwards from none of these ports to another of them."""
+        """Nothing goes from one of these ports to another of them, by NORMAL or by flows."""
         self._engine.features.protected = frozenset(ports)
         self._engine.reconfigure()
 
