@@ -76,7 +76,7 @@ class BridgeOptions:
     `max_flows`: of each table; `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
     `mac_age_s`, `max_macs`: of what NORMAL learns. `vlans`: how ports, by their names, treat VLANs there; all carry
     all of them, tagged, if nothing is said (`port_vlan`). `mirrors`, `mcast_snooping`: packets that are copied, and
-    whether multicast goes where it is wanted alone; `protected`: ports of which NORMAL forwards from none to another;
+    whether multicast goes where it is wanted alone; `protected`: ports of which nothing goes to another;
     `flood_vlans`: VLANs in which it learns nothing; `forward_bpdu`: it forwards to reserved addresses. `tables`: flow
     tables that differ from the others, by number. `description`, `serial`: what controllers are told of the switch.
     `restore_s`: how long megaflows of an earlier process go on forwarding at most while controllers load the flows
