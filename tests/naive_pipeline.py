@@ -20,6 +20,7 @@ from vswitch.messages.flows import ANY_GROUP, ANY_PORT, Bucket, GroupType
 from vswitch.messages.match import SubField
 from vswitch.messages.ports import PortConfig, PortDescription
 from vswitch.model import actions as dp
+from vswitch.ofproto.settings import PlacedMirror
 from vswitch.packet.parse import headers, parse
 
 LOCAL = PORT["LOCAL"]
@@ -47,6 +48,8 @@ class NaiveSwitch:
     ports: dict[int, PortDescription] = field(default_factory=dict)
     macs: dict[tuple[int, int], int] = field(default_factory=dict)
     vlans: dict[int, tuple[str, int, tuple[int, ...]]] = field(default_factory=dict)
+    mirrors: tuple[PlacedMirror, ...] = ()
+    protected: frozenset[int] = frozenset()
     fragments: int = 0
     miss: str = "controller"
     choose: Callable[[int], int] = lambda size: 0
@@ -117,6 +120,7 @@ class Naive:
         self.result = Result()
         self.in_group = 0
         self.priority = 0
+        self.mirrored: set[str] = set()
 
     def run(self, frame: bytes, in_port: int, **metadata: int) -> Result:
         """`metadata`: the packet's mark and priority as it comes in."""
@@ -128,6 +132,10 @@ class Naive:
         port = self.switch.ports.get(in_port)
         if port is not None and port.config & (PortConfig.NO_RECV | PortConfig.DOWN):
             return self.result
+        if in_port in {each.output for each in self.switch.mirrors}:
+            return self.result
+        if port is not None:
+            self.mirror(packet, in_port, out=False)
         try:
             self.table(packet, 0, goto=True)
             self.finish(packet)
@@ -238,10 +246,13 @@ class Naive:
         found = self.switch.ports.get(port)
         if found is None or found.config & (PortConfig.NO_FWD | PortConfig.DOWN):
             return
+        if {port, packet.pipeline["in_port"]} <= self.switch.protected:
+            return
         frame = packet.frame[:truncate] if truncate else packet.frame
         self.result.sent.append(
             (port, frame, packet.pipeline.get("skb_priority", 0), packet.pipeline.get("skb_mark", 0))
         )
+        self.mirror(packet, port, out=True)
 
     def controller(self, packet: NaivePacket, reason: int) -> None:
         metadata = sum(
@@ -254,13 +265,9 @@ class Naive:
     def normal(self, packet: NaivePacket) -> None:
         key = packet.key
         in_port = packet.pipeline["in_port"]
-        mode, tag, _ = self.switch.vlans.get(in_port, ("trunk", 0, ()))
-        vid = FIELDS["vlan_vid"].take(key)
-        if mode == "access" and vid:
-            return
-        vlan = tag if not vid and mode != "trunk" else vid
+        vlan = self.vlan_at(packet.frame, in_port)
         source, destination = SLOTS["eth_src"].take(key), SLOTS["eth_dst"].take(key)
-        if not self.carries(in_port, vlan) or destination >> 4 == 0x0180C2000000 >> 4:
+        if vlan is None or destination >> 4 == 0x0180C2000000 >> 4:
             return
         learned = None
         if not source >> 40 & 1 and not self.in_group:
@@ -269,33 +276,98 @@ class Naive:
         where = None if destination >> 40 & 1 else self.switch.macs.get((vlan, destination))
         if destination == learned:
             where = in_port
+        outputs = {each.output for each in self.switch.mirrors}
         for number, port in self.switch.ports.items():
             flooded = where is None and not port.config & PortConfig.NO_FLOOD
-            if number != in_port and (flooded or where == number) and self.carries(number, vlan):
+            if number == in_port or not (flooded or where == number) or number in outputs:
+                continue
+            if self.reaches(packet.frame, in_port, number, vlan):
                 copy = packet.copy()
-                copy.frame = self.tagged(copy.frame, number, vlan)
+                copy.frame = self.tagged(copy.frame, in_port, number, vlan)
                 self.send(copy, number)
 
+    def mode(self, number: int | None) -> tuple[str, int, tuple[int, ...]]:
+        return self.switch.vlans.get(number, ("trunk", 0, ())) if number is not None else ("trunk", 0, ())
+
+    def vlan_at(self, frame: bytes, number: int) -> int | None:
+        """The VLAN of a packet that is at this port."""
+        mode, tag, carried = self.mode(number)
+        vid = FIELDS["vlan_vid"].take(parse(frame))
+        if mode == "dot1q-tunnel":
+            return tag if not carried or vid in carried else None
+        if mode == "access" and vid:
+            return None
+        vlan = tag if not vid and mode != "trunk" else vid
+        return vlan if self.carries(number, vlan) else None
+
     def carries(self, number: int, vlan: int) -> bool:
-        mode, tag, trunks = self.switch.vlans.get(number, ("trunk", 0, ()))
-        if mode == "access":
+        mode, tag, trunks = self.mode(number)
+        if mode in ("access", "dot1q-tunnel"):
             return vlan == tag
         if mode != "trunk" and not vlan:
             return not tag
         return not trunks or vlan in trunks or (mode != "trunk" and vlan == tag)
 
-    def tagged(self, frame: bytes, number: int, vlan: int) -> bytes:
+    def reaches(self, frame: bytes, at: int | None, number: int, vlan: int) -> bool:
+        """Whether a packet of this VLAN, which is at the one port, may go out of the other."""
+        if not self.carries(number, vlan):
+            return False
+        mode, _, carried = self.mode(number)
+        behind = self.mode(at)[0] == "dot1q-tunnel"
+        key = parse(frame)
+        customer = FIELDS["vlan_vid" if behind else "cvlan_vid"].take(key)
+        if mode == "dot1q-tunnel" and carried:
+            return customer in carried
+        return not (mode == "access" and behind and customer)
+
+    def tagged(self, frame: bytes, at: int | None, number: int, vlan: int) -> bytes:
         """As the port wants packets of this VLAN."""
-        mode, tag, _ = self.switch.vlans.get(number, ("trunk", 0, ()))
+        mode, tag, _ = self.mode(number)
         key = parse(frame)
         has = FIELDS["vlan_present"].take(key)
-        if not vlan or mode == "access" or (mode == "native-untagged" and vlan == tag):
+        bare = not vlan or mode in ("access", "dot1q-tunnel") or (mode == "native-untagged" and vlan == tag)
+        if self.mode(at)[0] == "dot1q-tunnel":
+            if bare:
+                return rewrite.pop_vlan(frame) if has and mode == "access" else frame
+            return rewrite.push_vlan(frame, dp.PushVlan(vlan, 0, 0x88A8))
+        if bare:
             if mode != "access" and not vlan and FIELDS["vlan_pcp"].take(key):
                 return frame  # the tag is for the priority
             return rewrite.pop_vlan(frame)
         if has:
             return rewrite.set_vlan(frame, vlan, 0xFFF)
         return rewrite.push_vlan(frame, dp.PushVlan(vlan))
+
+    # ---- mirrors
+
+    def mirror(self, packet: NaivePacket, at: int, *, out: bool) -> None:
+        """The packet passes this port."""
+        for each in self.switch.mirrors:
+            ports = each.destinations if out else each.sources
+            if FIELDS["eth_type"].take(packet.key) in (0x8100, 0x88A8):
+                self.result.garbage = True  # a third tag: what lies behind it is not known
+            vlan = self.vlan_at(packet.frame, at)
+            if vlan is None or each.name in self.mirrored or (ports is not None and at not in ports):
+                continue
+            if each.vlans and vlan not in each.vlans:
+                continue
+            self.mirrored.add(each.name)
+            frame, came_by = packet.frame, at
+            targets = [] if each.output is None else [each.output]
+            if each.output_vlan is not None:
+                if each.output_vlan == vlan or SLOTS["eth_dst"].take(packet.key) >> 4 == 0x0180C2000000 >> 4:
+                    continue
+                vlan = each.output_vlan
+                outputs = {other.output for other in self.switch.mirrors}
+                targets = [
+                    number
+                    for number in self.switch.ports
+                    if number not in outputs and self.reaches(frame, None, number, vlan)
+                ]
+            for number in targets:
+                copy = packet.copy()
+                copy.frame = self.tagged(frame, came_by if each.output is not None else None, number, vlan)
+                self.send(copy, number, each.snaplen)
 
     # ---- groups
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from tests.naive_pipeline import NaiveGroup, NaiveRule, NaiveSwitch
@@ -12,6 +13,7 @@ from vswitch.messages import actions as a
 from vswitch.messages.flows import ANY_GROUP, ANY_PORT, Bucket, GroupType
 from vswitch.messages.match import FlowMatch, SubField
 from vswitch.messages.ports import PortConfig
+from vswitch.ofproto.settings import PlacedMirror
 from vswitch.ofproto.translation import Config, MacLearned, PortVlan
 from vswitch.packet import build
 
@@ -269,6 +271,47 @@ def random_vlans(chance: Random) -> dict[int, tuple[str, int, tuple[int, ...]]]:
         for number in (1, 2, 3, LOCAL)
         if chance.random() < 0.7
     }
+
+
+def random_features(chance: Random, view: PlainView, naive: NaiveSwitch) -> None:
+    """Ports of all modes, protected ones, mirrors, for a switch of `random_switch`. Mirrors copy what goes out of one
+    port at most: of several, the first would decide what the copy is like, and which that is, nobody says."""
+    ports, vlans = (1, 2, 3, 4, LOCAL), (0, 5, 7)
+    kinds = ("trunk", "access", "native-untagged", "native-tagged", "dot1q-tunnel", "dot1q-tunnel")
+    modes: dict[int, tuple[str, int, tuple[int, ...]]] = {
+        number: (chance.choice(kinds), chance.choice((5, 5, 7)), chance.choice(((), (), (5,), (0, 5))))
+        for number in ports
+        if chance.random() < 0.6
+    }
+
+    def some() -> frozenset[int] | None:
+        return chance.choice((None, frozenset(), frozenset(each for each in ports if chance.random() < 0.4)))
+
+    def one() -> frozenset[int]:
+        return frozenset(chance.sample(ports, chance.choice((0, 1, 1))))
+
+    mirrors = []
+    for number, output in enumerate(chance.sample((2, 3, 4, None), chance.choice((0, 1, 1, 2)))):
+        selected = frozenset(each for each in vlans if chance.random() < 0.5) if chance.random() < 0.4 else frozenset()
+        mirrors.append(
+            PlacedMirror(
+                f"m{number}", some(), one(), selected, output, chance.choice((5, 7)) if output is None else None,
+                chance.choice((0, 0, 20)),
+            )
+        )  # fmt: skip
+    naive.vlans, naive.mirrors = modes, tuple(mirrors)
+    naive.protected = frozenset(each for each in ports if chance.random() < 0.3)
+    view.config = replace(
+        view.config,
+        vlans={
+            number: PortVlan(mode, tag, cvlans=frozenset(carried))
+            if mode == "dot1q-tunnel"
+            else PortVlan(mode, tag, frozenset(carried))
+            for number, (mode, tag, carried) in modes.items()
+        },
+        mirrors=naive.mirrors,
+        protected=naive.protected,
+    )
 
 
 def random_switch(chance: Random, *, select: bool = False) -> tuple[PlainView, NaiveSwitch]:

@@ -13,7 +13,7 @@ import pytest
 from tests.naive_pipeline import Naive, NaiveSwitch, Result
 from tests.pipeline import LOCAL
 from tests.pipeline_machine import Machine
-from tests.pipeline_random import random_frame, random_switch, variant
+from tests.pipeline_random import random_features, random_frame, random_switch, variant
 from vswitch.fields.openflow import FLOW_BYTES
 from vswitch.fields.registry import KEY_BYTES
 from vswitch.ofproto.translate import translate
@@ -63,10 +63,12 @@ def by_the_datapath(machine: Machine) -> Seen:
     )
 
 
-def agree(seed: int, *, select: bool = False) -> Counter[str]:
+def agree(seed: int, *, select: bool = False, features: bool = False) -> Counter[str]:
     """Random tables and packets; what happened."""
     chance = Random(seed)
     view, switch = random_switch(chance, select=select)
+    if features:
+        random_features(chance, view, switch)
     machine = Machine(view)
     seen: Counter[str] = Counter()
     frames: list[bytes] = []
@@ -113,11 +115,22 @@ def test_select_groups_take_one_of_their_live_buckets(block: int) -> None:
     assert seen["hit"] > 100
 
 
-def flipped(seed: int, flips: int = 60) -> int:
+@pytest.mark.parametrize("block", range(8))
+def test_mirrors_and_all_modes_of_ports_are_as_the_tables_say(block: int) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(25 * block, 25 * block + 25):
+        seen += agree(seed, features=True)
+    assert seen["hit"] > 100
+    assert seen["sent"] > 100
+
+
+def flipped(seed: int, flips: int = 60, *, features: bool = False) -> int:
     """Packets that differ from one that was asked about, but not in the answer's mask, have the same answer. How many
     there were."""
     chance = Random(seed)
-    view, _ = random_switch(chance, select=True)
+    view, switch = random_switch(chance, select=True)
+    if features:
+        random_features(chance, view, switch)
     compared = 0
     for _ in range(4):
         frame = random_frame(chance)
@@ -139,10 +152,15 @@ def told(answer: Translation) -> tuple[object, ...]:
     lookups = tuple((each.table, each.rule) for each in answer.lookups)
     return (
         answer.actions, answer.rules, lookups, answer.buckets, answer.meters, answer.controllers,
-        answer.effects, answer.depends, answer.error,
+        answer.effects, answer.depends, answer.error, answer.mirrors,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("block", range(10))
 def test_bits_outside_of_the_mask_decide_nothing(block: int) -> None:
     assert sum(flipped(seed) for seed in range(30 * block, 30 * block + 30)) > 1000
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_bits_outside_of_the_mask_decide_nothing_of_mirrors(block: int) -> None:
+    assert sum(flipped(seed, features=True) for seed in range(30 * block, 30 * block + 30)) > 1000

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "base": set(),
     "transport": {"base"},
     "ovsdb": {"base"},
-    "daemon": {"base", "transport", "ovsdb"},
+    "daemon": {"base", "transport", "ovsdb", "control"},
     "fields": {"base"},
     "packet": {"base", "fields"},
     "model": {"base", "fields"},

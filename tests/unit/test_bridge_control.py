@@ -18,7 +18,8 @@ import pytest
 
 from tests.bridges import Served, serving
 from tests.lab import patience, wait_until
-from vswitch import Bridge, BridgeOptions, ConfigError
+from tests.membership_frames import igmp, mld
+from vswitch import Bridge, BridgeOptions, ConfigError, McastSnooping
 from vswitch.bridge import control
 from vswitch.bridge.pidfile import pid_file
 from vswitch.cli.appctl import main, running
@@ -329,3 +330,19 @@ def test_a_pid_file_is_held_by_one_and_clears_up_behind_those_that_were_killed(t
         assert done.stdout == f"{os.getpid()}\n"
         assert done.stderr.endswith("br0.pid is held by another process: br0 is at work already\n")
     assert not (tmp_path / "br0.pid").exists()
+
+
+def test_groups_are_shown_and_forgotten() -> None:
+    with Bridge.simulate(3, name="br0", mcast_snooping=McastSnooping()) as bridge:
+        bridge.receive(igmp(0x16), 1)
+        bridge.receive(mld(131, 0xFF05 << 112 | 0x1234), 3)
+        bridge.receive(igmp(0x11, 0xE0000001), 2)
+        bridge.advance(seconds=1)
+        assert call(bridge, "mdb/show", "br0") == (
+            " port  VLAN  GROUP                Age\n"
+            "    1     0  239.1.2.3           1\n"
+            "    3     0  ff05::1234           1\n"
+            "    2     0  querier               1\n"
+        )
+        assert call(bridge, "mdb/flush") == "table successfully flushed\n"
+        assert call(bridge, "mdb/show", "br0").count("\n") == 1

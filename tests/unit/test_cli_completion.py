@@ -36,7 +36,25 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "run", "vswitchd", "ofctl", "appctl", "ovsdb", "explain", "demo", "completion"]),
+    (
+        "|",
+        [
+            "dpctl",
+            "run",
+            "vswitchd",
+            "start",
+            "stop",
+            "restart",
+            "status",
+            "force-reload-kmod",
+            "ofctl",
+            "appctl",
+            "ovsdb",
+            "explain",
+            "demo",
+            "completion",
+        ],
+    ),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),

@@ -114,6 +114,8 @@ def test_protected_ports_do_not_reach_each_other() -> None:
     view = switch(config)
     view.macs.learn(MacLearned(0, 0x020000000001, 2), 0)
     assert translate(view, parse(UNTAGGED, 1), UNTAGGED, 0).actions == ()
+    by_flows = (a.Output(2), a.Output(3), a.Output(PORT["IN_PORT"]))
+    assert translate(view, parse(UNTAGGED, 1), UNTAGGED, 0, actions=by_flows).actions == (dp.Output(3),)
 
 
 def test_nothing_is_learned_in_a_vlan_that_is_flooded() -> None:
@@ -123,3 +125,14 @@ def test_nothing_is_learned_in_a_vlan_that_is_flooded() -> None:
     answer = translate(view, parse(tag(10), 1), tag(10), 0)
     assert answer.effects == ()
     assert len(answer.actions) == 6
+
+
+def test_a_customers_priority_is_that_of_the_tag_before_it_where_priorities_are_kept() -> None:
+    config = Config(
+        vlans={
+            1: PortVlan("dot1q-tunnel", 10),
+            2: PortVlan(priority_tags="if-nonzero"),
+            3: PortVlan("access", 10, priority_tags="always"),
+        }
+    )
+    assert by_headers(run(config, tag(0), 1)) == {"": [3], "+88a8/10/3": [2], "+88a8/10/0": [0, 4, 5, 6]}

@@ -280,7 +280,7 @@ class Bridge:
         return self._engine.features.stats()
 
     def set_protected(self, ports: Iterable[str]) -> None:
-        """NORMAL forwards from none of these ports to another of them."""
+        """Nothing goes from one of these ports to another of them, by NORMAL or by flows."""
         self._engine.features.protected = frozenset(ports)
         self._engine.features_changed()
 

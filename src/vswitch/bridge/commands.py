@@ -7,6 +7,7 @@ ovs-vswitchd has no counterpart of stand behind those. Long answers are made lin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,7 @@ _OLD_LOCAL = 0xFFFE
 
 _PACKET = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...]"
 _FDB_HEAD = " port  VLAN  MAC                Age\n"
+_MDB_HEAD = " port  VLAN  GROUP                Age\n"
 
 
 _FEATURES: dict[str, str | int] = {
@@ -86,6 +88,8 @@ class BridgeCommands:
              self._trace_packet_out),
             ("fdb/show", "bridge", 1, 1, self._fdb_show),
             ("fdb/flush", "[bridge]", 0, 1, self._fdb_flush),
+            ("mdb/show", "bridge", 1, 1, self._mdb_show),
+            ("mdb/flush", "[bridge]", 0, 1, self._mdb_flush),
             ("fdb/add", "bridge port vlan mac", 4, 4, self._fdb_add),
             ("fdb/del", "bridge vlan mac", 3, 3, self._fdb_del),
             ("fdb/stats-show", "bridge", 1, 1, self._fdb_stats),
@@ -166,6 +170,23 @@ class BridgeCommands:
         for name in words:
             self._need(name)
         self._moved(self._engine.view.macs.flush())
+        return Answer("table successfully flushed\n")
+
+    def _mdb_show(self, words: Sequence[str]) -> Answer:
+        self._need(words[0])
+        rows = self._bridge.multicast_groups()
+        lines = [_MDB_HEAD]
+        for row in rows:
+            what = "querier    " if row.group is None else _group(row.group)
+            port = _OLD_LOCAL if row.port == LOCAL else row.port
+            lines.append(f"{port:>5}  {row.vlan:4}  {what}{row.age_s:>12}\n")
+        value = [{**row._asdict(), "group": None if row.group is None else _group(row.group)} for row in rows]
+        return Answer("".join(lines), lambda: value)
+
+    def _mdb_flush(self, words: Sequence[str]) -> Answer:
+        for name in words:
+            self._need(name)
+        self._bridge.flush_multicast_groups()
         return Answer("table successfully flushed\n")
 
     def _fdb_add(self, words: Sequence[str]) -> Answer:
@@ -365,6 +386,11 @@ def _flow_line(rule: Rule, now_ns: int) -> str:
         f"{table}duration={(now_ns - rule.created_ns) // NS_PER_S}s, n_packets={rule.packets}, n_bytes={rule.bytes}, "
         f"{format_flow_match(rule.match, priority=priority)},actions={format_flow_actions(rule.actions) or 'drop'}\n"
     )
+
+
+def _group(group: int) -> str:
+    """Its address, as text."""
+    return str(IPv6Address(group) if group >> 32 else IPv4Address(group))
 
 
 def _vlan(text: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vswitch.base.errors import ConfigError
+from vswitch.base.places import RUN_FOLDER
 from vswitch.ofproto.admission import LAST_TABLE
 from vswitch.ofproto.settings import McastSnooping, Mirror
 from vswitch.ofproto.translation import PortVlan
@@ -14,7 +15,7 @@ from vswitch.transport.targets import Tls, parse_target
 
 __all__ = ["MANAGEMENT_FOLDER", "BridgeOptions", "ControllerSettings", "TableSettings", "settings_of"]
 
-MANAGEMENT_FOLDER = "/run/vswitch"
+MANAGEMENT_FOLDER = RUN_FOLDER
 """Where the sockets are by which `ovs-ofctl` and `vswitch ofctl` find a bridge of this machine."""
 
 FAIL_MODES = ("standalone", "secure")
@@ -75,7 +76,7 @@ class BridgeOptions:
     `max_flows`: of each table; `max_megaflows`: in the datapath; the idlest go. `idle_timeout_s`: of megaflows.
     `mac_age_s`, `max_macs`: of what NORMAL learns. `vlans`: how ports, by their names, treat VLANs there; all carry
     all of them, tagged, if nothing is said (`port_vlan`). `mirrors`, `mcast_snooping`: packets that are copied, and
-    whether multicast goes where it is wanted alone; `protected`: ports of which NORMAL forwards from none to another;
+    whether multicast goes where it is wanted alone; `protected`: ports of which nothing goes to another;
     `flood_vlans`: VLANs in which it learns nothing; `forward_bpdu`: it forwards to reserved addresses. `tables`: flow
     tables that differ from the others, by number. `description`, `serial`: what controllers are told of the switch.
     `restore_s`: how long megaflows of an earlier process go on forwarding at most while controllers load the flows

@@ -94,10 +94,38 @@ VSWITCHD = Command(
         argument("--ca-cert", metavar="FILE", help="PEM, that of the authority that signs the peers'"),
         argument("--rundir", default="", metavar="FOLDER",
                  help="where sockets are (default: OVS_RUNDIR, else /run/vswitch)"),
+        argument("--detach", action="store_true",
+                 help="go to the background; the command ends when the daemon is ready, or with its exit status"),
+        argument("--log-file", metavar="FILE", help="where messages are written, too"),
+        argument("--syslog-target", metavar="TARGET",
+                 help="a syslog that messages are sent to: the path of its socket, or HOST:PORT"),
+        argument("-v", "--verbose", action="append", default=[], metavar="SPEC",
+                 help="as vlog/set: MODULE:DESTINATION:LEVEL, such as file:dbg (may be given again)"),
     ),
     description="It serves the database, makes bridges, ports and devices as it says, and writes into it what has "
     "become of them.\nWhen it ends they forward on, and the next one takes them over.",
     example="vswitch vswitchd conf.db --rundir /run/vswitch",
+)  # fmt: skip
+
+_STARTING = (
+    argument("--db-file", default="", metavar="FILE",
+             help="the database (default: conf.db in OVS_DBDIR, else /var/lib/vswitch/conf.db)"),
+    argument("--system-id", default="", metavar="ID",
+             help="what the database is to call this machine; random: a new name, if it has none"),
+    argument("-v", "--verbose", action="append", default=[], metavar="SPEC",
+             help="levels of the log, MODULE:DESTINATION:LEVEL, such as file:dbg (may be given again)"),
+)  # fmt: skip
+
+LIFE = (
+    Command("start", "start the daemon in the background, unless it runs", "vswitch.cli.life:start", _STARTING,
+            example="vswitch start --system-id=random"),
+    Command("stop", "end the daemon; bridges forward on", "vswitch.cli.life:stop", example="vswitch stop"),
+    Command("restart", "stop and start; packets are forwarded meanwhile", "vswitch.cli.life:restart", _STARTING,
+            example="vswitch restart"),
+    Command("status", "say whether the daemon runs; status 1 if not", "vswitch.cli.life:status",
+            example="vswitch status"),
+    Command("force-reload-kmod", "as restart: there is no kernel module", "vswitch.cli.life:reload", _STARTING,
+            example="vswitch force-reload-kmod"),
 )  # fmt: skip
 
 VSWITCH = Group(
@@ -107,6 +135,7 @@ VSWITCH = Group(
         DPCTL,
         RUN,
         VSWITCHD,
+        *LIFE,
         OFCTL,
         Program(
             "appctl",

@@ -1,4 +1,4 @@
-"""`vswitch vswitchd`: the switches that a database describes, in the foreground.
+"""`vswitch vswitchd`: the switches that a database describes, in the foreground or, with --detach, behind it.
 
 Invariant: Ctrl-C and SIGTERM end it in good order: what the database was told is on the disk, and bridges forward on.
 """
@@ -6,16 +6,19 @@ Invariant: Ctrl-C and SIGTERM end it in good order: what the database was told i
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vswitch.base.errors import PrivilegeError
+from vswitch.base.places import DAEMON, Places
 from vswitch.bridge.collection import seldom
 from vswitch.bridge.pidfile import pid_file
 from vswitch.cli.arguments import UsageError
+from vswitch.daemon.detach import Detached
+from vswitch.daemon.logs import Logs
 from vswitch.daemon.ovsdb import DatabaseServer
 from vswitch.ovsdb.log import create
 from vswitch.ovsdb.schema import version_of
@@ -30,11 +33,25 @@ __all__ = ["run"]
 
 def run(arguments: Namespace) -> None:
     """Be the switches until a signal comes."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    folder = Path(arguments.rundir or os.environ.get("OVS_RUNDIR") or "/run/vswitch")
-    path = Path(arguments.database or Path(os.environ.get("OVS_DBDIR") or "/var/lib/vswitch") / "conf.db")
-    with pid_file(folder, "vswitchd") as control, seldom():
-        asyncio.run(_serve(arguments, folder, path, f"punix:{control}"))
+    places = Places.of(os.environ)
+    folder = Path(arguments.rundir or places.run).absolute()
+    path = Path(arguments.database or places.database).absolute()
+    detached = Detached()
+    if arguments.detach:
+        detached.begin()
+    logs = Logs()
+    logs.install(file=arguments.log_file, syslog=arguments.syslog_target, specifications=arguments.verbose)
+    with pid_file(folder, DAEMON) as control, seldom():
+        asyncio.run(_serve(arguments, folder, path, _Life(f"punix:{control}", logs, detached)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """`control`: where it is asked."""
+
+    control: str
+    logs: Logs
+    detached: Detached
 
 
 def _ensure_database(path: Path) -> None:
@@ -47,7 +64,7 @@ def _ensure_database(path: Path) -> None:
         raise PrivilegeError(f"cannot make the database {path}: {problem.strerror}") from problem
 
 
-async def _serve(arguments: Namespace, folder: Path, path: Path, control: str) -> None:
+async def _serve(arguments: Namespace, folder: Path, path: Path, life: _Life) -> None:
     files = (arguments.private_key, arguments.certificate, arguments.ca_cert)
     if any(files) and not all(files):
         raise UsageError("--private-key, --certificate and --ca-cert are given all or none")
@@ -55,7 +72,7 @@ async def _serve(arguments: Namespace, folder: Path, path: Path, control: str) -
     if arguments.db:
         external = ExternalSource(arguments.db, tls)
         try:
-            await _follow(external, folder, control)
+            await _follow(external, folder, life)
         finally:
             await external.stop()
         return
@@ -68,15 +85,15 @@ async def _serve(arguments: Namespace, folder: Path, path: Path, control: str) -
         server.start()
         for remote in (f"punix:{folder}/db.sock", "db:Open_vSwitch,Open_vSwitch,manager_options", *arguments.remotes):
             await server.remotes.add(remote)
-        await _follow(EmbeddedSource(server), folder, control)
+        await _follow(EmbeddedSource(server), folder, life)
     finally:
         await server.stop()
 
 
-async def _follow(source: Source, folder: Path, control: str) -> None:
+async def _follow(source: Source, folder: Path, life: _Life) -> None:
     """Do what the database says until a signal comes."""
     loop = asyncio.get_running_loop()
-    daemon = Vswitchd(source, folder, control)
+    daemon = Vswitchd(source, folder, life.control, life.logs.add_to)
     ended = asyncio.Event()
 
     def end() -> None:
@@ -95,5 +112,6 @@ async def _follow(source: Source, folder: Path, control: str) -> None:
 
     def ready() -> None:
         print("vswitchd is running; Ctrl-C ends it", flush=True)
+        life.detached.ready()
 
     await daemon.run(ready)

@@ -20,8 +20,8 @@ _IGMP, _ICMPV6 = 2, 58
 _SKIPPED = (0, 43, 60)
 """IPv6: hop-by-hop, routing and destination options."""
 _MOST_OPTIONS = 8
-_EXCLUDE = (2, 4)
-_INCLUDE, _TO_INCLUDE, _ALLOW = 1, 3, 5
+_INCLUDE, _KINDS = (1, 3), range(1, 7)
+"""Kinds of records (RFC 3376 section 4.2.12): sources are included, were changed to be; all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ def _of_records(message: bytes, size: int) -> Membership:
     """Those of a report of IGMPv3 (`size` of addresses is 4) or MLDv2 (16), which have the same form."""
     joins, leaves = [], []
     for kind, sources, group in _records(message, size):
-        if kind in _EXCLUDE or (kind in (_INCLUDE, _TO_INCLUDE, _ALLOW) and sources):
-            joins.append(group)
-        elif kind in (_INCLUDE, _TO_INCLUDE):
+        if kind in _INCLUDE and not sources:
             leaves.append(group)
+        elif kind in _KINDS:  # also one that blocks sources has asked for the group
+            joins.append(group)
     return Membership("report", _asked(joins), _asked(leaves))
 
 

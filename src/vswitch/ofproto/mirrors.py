@@ -2,7 +2,8 @@
 
 A packet is copied as it comes in, before any table has seen it, and as it goes out, changed as it is by then. Each
 mirror copies it once, whatever ports it passes. A copy is sent as NORMAL sends a packet of the VLAN that the original
-is of at its port; so mirrors apply to whatever goes out, by flows, groups, NORMAL and packet-outs alike.
+is of at its port; so mirrors apply to whatever goes out, by flows, groups, NORMAL and packet-outs alike. Those whose
+tags are not known, as a header that hid them was just taken off, are not copied.
 
 Invariant: an answer depends on each port that it would be copied at ("port", n), so that a change of mirrors concerns
 the megaflows of their ports alone.
@@ -13,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vswitch.fields.registry import SLOTS
+from vswitch.ofproto.packet import BlindError
 from vswitch.ofproto.places import IN_PORT
-from vswitch.ofproto.tagging import PLAIN, carries, is_open, send, vlan_of
+from vswitch.ofproto.tagging import PLAIN, carries, is_open, note, send, vlan_of
 from vswitch.ofproto.translation import ANY_PORT_CHANGE
 
 if TYPE_CHECKING:
@@ -46,9 +48,25 @@ def _has(ports: frozenset[int] | None, number: int) -> bool:
 
 
 def _mirror(run: Run, port: int, mirrors: list[PlacedMirror]) -> None:
+    """Copy it, unless that takes bits that nobody knows any more: by then it cannot be looked at anew, as parts of what
+    it is to do are done."""
     mirrors = [each for each in mirrors if each.name not in run.mirrored]
     if not mirrors:
         return
+    packet = run.packet
+    saved, emitted, before = packet.snapshot(), packet.emitted, len(packet.emitted)
+    own = (run.action_set, run.frames, run.stage, run.hashed, run.depth, run.copies, run.mirrored, run.mirrors)
+    try:
+        _copy(run, port, mirrors)
+    except BlindError:
+        packet.restore(saved)
+        packet.emitted = emitted
+        del emitted[before:]
+        (run.action_set, run.frames, run.stage, run.hashed, run.depth, run.copies, run.mirrored, run.mirrors) = own
+        note(run, ">> not copied by mirrors: what tags it has is not known")
+
+
+def _copy(run: Run, port: int, mirrors: list[PlacedMirror]) -> None:
     own = run.view.config.vlans.get(port, PLAIN)
     vlan = vlan_of(run, own, _say_nothing)
     if vlan is None:

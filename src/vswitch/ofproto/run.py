@@ -279,13 +279,18 @@ class Run:
     def output(self, port: int, truncate: int = 0) -> None:
         """A copy of the packet as it is now, out of the datapath's port for this port of OpenFlow."""
         packet = self.packet
+        config = self.view.config
+        if config.protected and port in config.protected and IN_PORT.take(packet.key) in config.protected:
+            if self.recorder is not None:
+                self.recorder.note(">> both ports are protected, skipping output")
+            return
         packet.commit()
-        if packet.tunnel and port in self.view.config.tunnel_ports:
+        if packet.tunnel and port in config.tunnel_ports:
             packet.commit_tunnel()
         if truncate:
             packet.emitted.append(Truncate(max(14, min(truncate, 65535))))
         packet.emitted.append(datapath_output(port))
-        if self.view.config.mirrors:
+        if config.mirrors:
             mirror_out(self, port)
 
     def controller_send(

@@ -74,7 +74,8 @@ class McastTable:
         changed: set[Dependency] = set()
         if said.router:
             changed |= self._router(vlan, port, now_ns)
-        for group in said.joins:
+        joins = () if (vlan, port) in self._routers else said.joins  # a router gets all groups as it is
+        for group in joins:
             changed |= self._join(vlan, group, port, now_ns)
         for group in said.leaves:
             changed |= self._leave((vlan, group), port)

@@ -84,8 +84,6 @@ def reaches(run: Run, in_port: int, number: int, vlan: int) -> bool:
     config = run.view.config
     if not is_open(run, number):
         return False
-    if number in config.protected and in_port in config.protected:
-        return False
     if config.mirrors and number in config.reserved:
         return False
     return carries(run, number, vlan, config.vlans.get(in_port, PLAIN))
@@ -174,15 +172,26 @@ def _send_from_tunnel(run: Run, vlan: int, ports: list[int], own: PortVlan, trun
     vlans = run.view.config.vlans
     present = bool(packet.consult(PRESENT))
     bare = [number for number in ports if _is_bare(vlans.get(number, PLAIN), vlan)]
-    stripped = [number for number in bare if present and vlans.get(number, PLAIN).mode == "access"]
+    wanting = [number for number in ports if vlans.get(number, PLAIN).priority_tags != "no"]
+    if not (wanting and present and packet.consult(_PCP.mask)):  # there is no priority to be kept
+        wanting = []
+    stripped = [
+        number for number in bare if present and vlans.get(number, PLAIN).mode == "access" and number not in wanting
+    ]
     for number in bare:
         if number not in stripped:
             run.output(number, truncate)
     if stripped:
         run.on_copy(lambda: _stripped(run, stripped, truncate))
     pushed = [number for number in ports if number not in bare]
-    if pushed:
-        run.on_copy(lambda: _pushed(run, vlan, pushed, own, truncate))
+    plain, with_priority = (
+        [each for each in pushed if each not in wanting],
+        [each for each in pushed if each in wanting],
+    )
+    if plain:
+        run.on_copy(lambda: _pushed(run, vlan, plain, own, truncate, _TAG))
+    if with_priority:
+        run.on_copy(lambda: _pushed(run, vlan, with_priority, own, truncate, _VID.mask))
 
 
 def _stripped(run: Run, ports: list[int], truncate: int) -> None:
@@ -191,9 +200,10 @@ def _stripped(run: Run, ports: list[int], truncate: int) -> None:
         run.output(number, truncate)
 
 
-def _pushed(run: Run, vlan: int, ports: list[int], own: PortVlan, truncate: int) -> None:
+def _pushed(run: Run, vlan: int, ports: list[int], own: PortVlan, truncate: int, bits: int) -> None:
+    """`bits`: those of the tag that are set; others are the customer's."""
     packet = run.packet
     packet.push_vlan(own.ethertype)
-    packet.write_tag(_TAG, _VID.place(vlan))
+    packet.write_tag(bits, _VID.place(vlan))
     for number in ports:
         run.output(number, truncate)

@@ -92,7 +92,7 @@ class Config:
     3 nx_match. `standalone`: forward as NORMAL does, whatever the tables say. `misses`: what a table does with a packet
     that none of its rules takes, where it is not `miss`: "controller", "continue", "drop". `vlans`: ports that are no
     plain trunks. `tunnel_ports`: those for which tunnel fields are set. `forward_bpdu`: NORMAL forwards packets to
-    reserved addresses too. `mirrors`: packets that are copied; `protected`: ports of which none forwards to another;
+    reserved addresses too. `mirrors`: packets that are copied; `protected`: ports of which nothing goes to another;
     `snooping`: how NORMAL treats multicast, None: as broadcast; `flood_vlans`: VLANs in which nothing is learned."""
 
     fragments: int = 0

@@ -24,6 +24,7 @@ _OF_ONE: tuple[tuple[str, str, int, int], ...] = (
     ("fdb/add", "bridge port vlan mac", 4, 4),
     ("fdb/del", "bridge vlan mac", 3, 3),
     ("fdb/stats-show", "bridge", 1, 1),
+    ("mdb/show", "bridge", 1, 1),
     ("bridge/dump-flows", "bridge", 1, 1),
     ("dpif/show-dp-features", "bridge", 1, 1),
     ("dpif/dump-flows", "[-m] [--names | --no-names] bridge", 1, 4),
@@ -32,6 +33,7 @@ _OF_ONE: tuple[tuple[str, str, int, int], ...] = (
 
 _OF_ALL: tuple[tuple[str, str, int, int], ...] = (
     ("ofproto/list", "", 0, 0), ("fdb/flush", "[bridge]", 0, 1), ("fdb/stats-clear", "[bridge]", 0, 1),
+    ("mdb/flush", "[bridge]", 0, 1),
     ("bridge/reconnect", "[bridge]", 0, 1), ("dpif/show", "", 0, 0), ("dpif/dump-dps", "", 0, 0),
     ("dpctl/dump-dps", "", 0, 0), ("dpctl/show", "[-s] [dp...]", 0, 4),
     ("dpctl/dump-flows", "[-m] [--names | --no-names] [dp]", 0, 4), ("upcall/show", "", 0, 0),
@@ -39,7 +41,7 @@ _OF_ALL: tuple[tuple[str, str, int, int], ...] = (
 )  # fmt: skip
 """Commands that may."""
 
-_ONCE = ("fdb/flush", "fdb/stats-clear")
+_ONCE = ("fdb/flush", "fdb/stats-clear", "mdb/flush")
 """Commands that say only that it is done."""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from vswitch.base.errors import VswitchError
 from vswitch.bridge.control import ControlServer
 from vswitch.bridge.controllers import ControllerState
+from vswitch.control.commands import Commands
 from vswitch.ovsdb.database import Change
 from vswitch.ovsdb.types import Json
 from vswitch.vswitchd.commands import DaemonCommands
@@ -50,9 +51,11 @@ PAUSE_S = 0.1
 
 class Vswitchd:
     """`folder`: where sockets are, and what is kept between processes until the machine starts anew. `control`: where
-    the daemon is asked (`punix:FILE`), if anywhere."""
+    the daemon is asked (`punix:FILE`), if anywhere; `more` adds to what it can be asked."""
 
-    def __init__(self, source: Source, folder: Path, control: str = "") -> None:
+    def __init__(
+        self, source: Source, folder: Path, control: str = "", more: Callable[[Commands], None] | None = None
+    ) -> None:
         self._source = source
         self._folder = folder
         self.reconciler = Reconciler(folder)
@@ -71,6 +74,8 @@ class Vswitchd:
                 lambda: {name: each.bridge for name, each in self.reconciler.bridges.items()},
                 lambda cleanup: self.stop(cleanup=cleanup),
             )
+            if more is not None:
+                more(commands.commands)
             self._control = ControlServer(control, commands.commands)
         self.rounds = self.refused = 0
 

@@ -1,7 +1,6 @@
 """Rows of a database by the names of their columns, and which columns are whose.
 
-`CONFIGURATION` says of a column whether it says what is wanted; all others are written by the daemon itself, and a
-change of them asks for nothing.
+`_WRITTEN` are the columns that the daemon writes itself: a change of them alone asks for nothing.
 """
 
 from __future__ import annotations

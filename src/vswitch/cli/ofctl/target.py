@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from vswitch.base.errors import ConfigError, MachineError, NotFoundError
+from vswitch.base.places import RUN_FOLDER
 
 __all__ = ["bridges", "connect", "find_socket", "run_directories"]
 
@@ -22,7 +23,7 @@ DEFAULT_PORT = 6653
 def run_directories() -> list[Path]:
     """Where sockets are looked for."""
     return [
-        Path(os.environ.get("VSWITCH_RUNDIR") or "/run/vswitch"),
+        Path(os.environ.get("VSWITCH_RUNDIR") or RUN_FOLDER),
         Path(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"),
     ]
 

@@ -1,0 +1,94 @@
+"""The daemon started, asked, restarted and ended by commands, in a namespace of the switch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, is_running, patience, wait_until
+from tests.shell import ENVIRONMENT
+from vswitch.cli.life import running_pid
+
+
+class Machine:
+    """`vswitch` with folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pid_file = folder / "run" / "vswitchd.pid"
+        self.log = folder / "log" / "vswitchd.log"
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        places = {f"OVS_{name}DIR": str(self.folder / name.lower()) for name in ("RUN", "DB", "LOG")}
+        done = subprocess.run(
+            [sys.executable, "-m", "vswitch", *words], capture_output=True, text=True, check=False,
+            timeout=60 * patience(), env={**os.environ, **ENVIRONMENT, **places},
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done.stdout + done.stderr
+
+    def appctl(self, *words: str) -> str:
+        (control,) = (self.folder / "run").glob("vswitchd.*.ctl")
+        return self("appctl", "-t", str(control), *words)
+
+
+@pytest.fixture
+def machine(lab: Lab, tmp_path: Path) -> Iterator[Machine]:
+    assert lab
+    found = Machine(tmp_path)
+    yield found
+    found("stop")
+
+
+def test_the_daemon_is_started_asked_restarted_and_ended(machine: Machine) -> None:
+    assert "vswitchd is not running" in machine("status", status=1)
+    first = machine("start", "--system-id=one")
+    pid = running_pid(machine.pid_file)
+    assert first == f"vswitchd is running with pid {pid}\n" == machine("status")
+    assert machine("start") == f"vswitchd is already running with pid {pid}\n"
+    assert '"one"' in machine("ovsdb", "query", f"unix:{machine.folder}/run/db.sock",
+                              '["Open_vSwitch",{"op":"select","table":"Open_vSwitch","where":[]}]')  # fmt: skip
+    moved = machine.log.rename(machine.log.with_suffix(".1"))
+    machine.appctl("vlog/reopen")
+    assert moved.exists()
+    assert machine.log.exists()
+    assert "bridge            INFO       INFO        DBG" in _set_and_list(machine)
+    machine("restart")
+    second = running_pid(machine.pid_file)
+    assert second not in (None, pid)
+    assert pid is not None
+    assert not is_running(pid)
+    machine("stop")
+    assert running_pid(machine.pid_file) is None
+    assert machine("stop") == "vswitchd is not running\n"
+
+
+def _set_and_list(machine: Machine) -> str:
+    machine.appctl("vlog/set", "bridge:file:dbg")
+    return machine.appctl("vlog/list")
+
+
+def test_the_pid_file_of_a_killed_daemon_means_nothing(machine: Machine) -> None:
+    machine("start")
+    pid = running_pid(machine.pid_file)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: running_pid(machine.pid_file) is None, "the lock is gone", 10)
+    assert machine.pid_file.read_text() == f"{pid}\n"
+    assert "is not running" in machine("status", status=1)
+    assert "is running with pid" in machine("start")
+
+
+def test_a_daemon_that_cannot_start_says_why_and_is_no_success(machine: Machine) -> None:
+    (machine.folder / "db").mkdir()
+    (machine.folder / "db" / "conf.db").write_text("this is no database\n")
+    said = machine("start", status=1)
+    assert "conf.db" in said
+    assert "did not start" in said
+    assert running_pid(machine.pid_file) is None
