@@ -91,6 +91,20 @@ def test_the_database_in_the_daemon_is_asked_at_its_control_socket(machine: Mach
         assert refusal in said
 
 
+def test_a_copy_of_the_database_that_was_made_while_it_was_served_restores_it(machine: Machine) -> None:
+    machine("start", "--system-id=kept")
+    database = machine.folder / "db" / "conf.db"
+    copy = database.read_bytes()
+    machine("restart", "--system-id=other")
+    machine("stop")
+    database.write_bytes(copy)
+    machine("start")
+    rows = machine("ovsdb", "query", f"unix:{machine.folder}/run/db.sock",
+                   '["Open_vSwitch",{"op":"select","table":"Open_vSwitch","where":[]}]')  # fmt: skip
+    assert '"kept"' in rows
+    assert '"other"' not in rows
+
+
 def _set_and_list(machine: Machine) -> str:
     machine.appctl("vlog/set", "bridge:file:dbg")
     return machine.appctl("vlog/list")
