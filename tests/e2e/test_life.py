@@ -69,6 +69,42 @@ def test_the_daemon_is_started_asked_restarted_and_ended(machine: Machine) -> No
     assert machine("stop") == "vswitchd is not running\n"
 
 
+def test_the_database_in_the_daemon_is_asked_at_its_control_socket(machine: Machine) -> None:
+    machine("start")
+    socket, more = (f"{machine.folder}/run/{name}.sock" for name in ("db", "more"))
+    assert machine.appctl("ovsdb-server/list-dbs") == "Open_vSwitch\n_Server\n"
+    machine.appctl("ovsdb-server/add-remote", f"punix:{more}")
+    listed = machine.appctl("ovsdb-server/list-remotes").splitlines()
+    assert listed == ["db:Open_vSwitch,Open_vSwitch,manager_options", f"punix:{socket}", f"punix:{more}"]
+    assert "Open_vSwitch" in machine("ovsdb", "list-dbs", f"unix:{more}")
+    machine.appctl("ovsdb-server/remove-remote", f"punix:{more}")
+    assert more not in machine.appctl("ovsdb-server/list-remotes")
+    machine.appctl("ovsdb-server/compact")
+    assert machine.appctl("ovsdb-server/sync-status") == "state: active\n"
+    (control,) = (machine.folder / "run").glob("vswitchd.*.ctl")
+    for words, refusal in (
+        (("remove-remote", "punix:/nowhere"), "no such remote"),
+        (("compact", "nowhere"), "no database by that name"),
+        (("add-remote", "foo:bar"), "foo"),
+    ):
+        said = machine("appctl", "-t", str(control), f"ovsdb-server/{words[0]}", words[1], status=1)
+        assert refusal in said
+
+
+def test_a_copy_of_the_database_that_was_made_while_it_was_served_restores_it(machine: Machine) -> None:
+    machine("start", "--system-id=kept")
+    database = machine.folder / "db" / "conf.db"
+    copy = database.read_bytes()
+    machine("restart", "--system-id=other")
+    machine("stop")
+    database.write_bytes(copy)
+    machine("start")
+    rows = machine("ovsdb", "query", f"unix:{machine.folder}/run/db.sock",
+                   '["Open_vSwitch",{"op":"select","table":"Open_vSwitch","where":[]}]')  # fmt: skip
+    assert '"kept"' in rows
+    assert '"other"' not in rows
+
+
 def _set_and_list(machine: Machine) -> str:
     machine.appctl("vlog/set", "bridge:file:dbg")
     return machine.appctl("vlog/list")

@@ -47,6 +47,7 @@ LINES = [
             "restart",
             "status",
             "force-reload-kmod",
+            "install-compat",
             "ofctl",
             "appctl",
             "ovsdb",

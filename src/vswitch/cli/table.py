@@ -126,6 +126,12 @@ LIFE = (
             example="vswitch status"),
     Command("force-reload-kmod", "as restart: there is no kernel module", "vswitch.cli.life:reload", _STARTING,
             example="vswitch force-reload-kmod"),
+    Command("install-compat", "install the tools under the names of Open vSwitch's", "vswitch.cli.compat:install",
+            (argument("--prefix", default="/usr/local", metavar="FOLDER", help="in its bin (default /usr/local)"),
+             argument("--uninstall", action="store_true", help="remove them again")),
+            description="They are ovs-appctl, ovs-ctl, ovs-dpctl, ovs-ofctl, ovsdb-client and ovsdb-tool, and look "
+            "where those look.\nWhere Open vSwitch's own are installed it is refused.",
+            example="vswitch install-compat --prefix /usr/local"),
 )  # fmt: skip
 
 VSWITCH = Group(

@@ -17,6 +17,8 @@ from vswitch.base.places import DAEMON, Places
 from vswitch.bridge.collection import seldom
 from vswitch.bridge.pidfile import pid_file
 from vswitch.cli.arguments import UsageError
+from vswitch.control.commands import Commands
+from vswitch.daemon.commands import DatabaseCommands
 from vswitch.daemon.detach import Detached
 from vswitch.daemon.logs import Logs
 from vswitch.daemon.ovsdb import DatabaseServer
@@ -85,15 +87,21 @@ async def _serve(arguments: Namespace, folder: Path, path: Path, life: _Life) ->
         server.start()
         for remote in (f"punix:{folder}/db.sock", "db:Open_vSwitch,Open_vSwitch,manager_options", *arguments.remotes):
             await server.remotes.add(remote)
-        await _follow(EmbeddedSource(server), folder, life)
+        await _follow(EmbeddedSource(server), folder, life, DatabaseCommands(server))
     finally:
         await server.stop()
 
 
-async def _follow(source: Source, folder: Path, life: _Life) -> None:
+async def _follow(source: Source, folder: Path, life: _Life, databases: DatabaseCommands | None = None) -> None:
     """Do what the database says until a signal comes."""
     loop = asyncio.get_running_loop()
-    daemon = Vswitchd(source, folder, life.control, life.logs.add_to)
+
+    def more(commands: Commands) -> None:
+        life.logs.add_to(commands)
+        if databases is not None:
+            databases.add_to(commands)
+
+    daemon = Vswitchd(source, folder, life.control, more)
     ended = asyncio.Event()
 
     def end() -> None:
