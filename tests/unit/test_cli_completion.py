@@ -36,7 +36,7 @@ def words(line: str) -> list[str]:
 
 COMMON = ["-m", "--more", "--names", "--no-names"]
 LINES = [
-    ("|", ["dpctl", "run", "ofctl", "appctl", "ovsdb", "explain", "demo", "completion"]),
+    ("|", ["dpctl", "run", "ofctl", "appctl", "ovsdb", "vsctl", "explain", "demo", "completion"]),
     ("d|", ["dpctl", "demo"]),
     ("--v|", []),
     ("nope |", []),
@@ -71,6 +71,8 @@ LINES = [
     ("appctl --f|", ["--format"]),
     ("appctl -f |", ["text", "json"]),
     ("completion |", ["bash", "zsh", "fish"]),
+    ("vsctl add-b|", ["add-br", "add-bond", "add-bond-iface"]),
+    ("vsctl --db unix:x --if|", ["--if-exists"]),
     ("completion z|", ["zsh"]),
 ]
 

@@ -18,8 +18,6 @@ import sys
 from collections.abc import Sequence
 
 from vswitch.base.errors import VswitchError
-from vswitch.cli.arguments import run
-from vswitch.cli.table import VSWITCH
 
 __all__ = ["main"]
 
@@ -31,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     try:
         try:
-            status = run(VSWITCH, sys.argv[1:] if argv is None else argv)
+            status = _run(sys.argv[1:] if argv is None else argv)
         except SystemExit as end:  # argparse: after --help, and when the line is wrong
             status = end.code if isinstance(end.code, int) else FAILED
         sys.stdout.flush()
@@ -47,6 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             _forget_output()
         return _fail(f"{error.filename or 'output'}: {error.strerror}")
     return status
+
+
+def _run(line: Sequence[str]) -> int:
+    if line[:1] == ["vsctl"]:  # scripts call it hundreds of times: it waits for none of the other commands' tables
+        from vswitch.cli.vsctl.main import main as vsctl
+
+        return vsctl(line[1:], "vswitch vsctl")
+    from vswitch.cli.arguments import run
+    from vswitch.cli.table import VSWITCH
+
+    return run(VSWITCH, line)
 
 
 def _open_what_is_closed() -> None:
