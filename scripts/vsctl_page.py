@@ -55,9 +55,9 @@ them are in quotes as in JSON: `'"tcp:1.2.3.4"'`, with quotes of the shell aroun
 that `--id=@NAME` of another `create` or `get` names.
 
 **Conditions** of `find` and `wait-until` are `COLUMN[:KEY]` with an operator and a value. `=`, `!=`, `<`, `>`, `<=` and
-`>=` compare: the value with more elements is greater. `{=}`, `{!=}`, `{<}`, `{>}`, `{<=}`, `{>=}`, `{in}`, `{not-in}` ask
-which is part of which. With a key that a record does not have, the first are never fulfilled, and the others take
-the empty set.
+`>=` compare: the value with more elements is greater. Those of sets, `{=}`, `{!=}`, `{<}`, `{>}`, `{<=}`, `{>=}`, `{in}`
+and `{not-in}`, ask which is part of which. With a key that a record does not have, the first are never fulfilled, and
+the others take the empty set.
 """
 
 _DIFFERENCES = """\
@@ -65,6 +65,7 @@ _DIFFERENCES = """\
 
 * Records of a table come ordered by UUID, where ovs-vsctl has them in the order of a hash.
 * `add` on a column that holds one value is refused by a sentence of its own; ovs-vsctl lets the server refuse it.
+* `del-aa-mapping` takes away the mapping that it names; ovs-vsctl 3.1 takes others of the same VLAN with it.
 * Words that ovs-vsctl reads as something by chance, such as a zone without `zone=NUMBER` or a policy without a value,
   are refused.
 * A transaction is guarded by what its commands were decided by, not by all bridges and ports; the result is the same.

@@ -133,6 +133,13 @@ class Switch:
             self._rows.verify(found.row, "name", "tag", "fake_bridge")
         return found
 
+    def real_bridge(self, name: str) -> Row:
+        """CommandError: there is none of this name, or it is a fake one."""
+        found = self.bridge(name)
+        if found.parent is not None:
+            raise CommandError(f"{name} is a fake bridge")
+        return found.row
+
     def port(self, name: str) -> Port:
         """CommandError: there is none of this name."""
         found = self.ports.get(name)

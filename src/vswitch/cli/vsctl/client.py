@@ -35,6 +35,12 @@ class Client:
         self.updates: list[Any] = []
         """What came besides replies: (name of the monitor, its rows)."""
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
     def call(self, method: str, params: list[Any]) -> Any:
         """The result of a request."""
         return self.result(self.ask(method, params))
@@ -129,7 +135,11 @@ def _open(place: str, options: Options) -> Any:
         import _socket
 
         found = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        found.connect(rest if rest.startswith("/") else f"{options.run_directory}/{rest}")
+        try:
+            found.connect(rest if rest.startswith("/") else f"{options.run_directory}/{rest}")
+        except OSError:
+            found.close()
+            raise
         return found
     from vswitch.cli.vsctl.remote import open_remote
 

@@ -32,20 +32,23 @@ class _Words:
         check(name, f"{word}: missing column name")
         self.column: Column = table.column(name)
         self.key: str | None = None
+        self.operator, self.value = "", ""
         if word[at : at + 1] == ":":
             self.key, at = token(word, at + 1)
-        self.operator, self.value = "", ""
-        rest = word[at:]
+        if self.column.name == "_uuid" and (operators or self.key is not None):
+            raise CommandError(f'{table.name} does not contain a column whose name matches "{name}"')
+        self._word, self._operators, self._rest = word, operators, word[at:]
+
+    def complete(self) -> None:
+        """Look at what follows. CommandError: it is not what has to."""
+        word, rest, operators = self._word, self._rest, self._operators
         if not operators:
             check(not rest, f'{word}: trailing garbage "{rest}" in argument')
-            if self.column.name == "_uuid" and self.key is not None:
-                raise CommandError(f'{table.name} does not contain a column whose name matches "{name}"')
             return
-        if self.column.name == "_uuid":
-            raise CommandError(f'{table.name} does not contain a column whose name matches "{name}"')
-        self.operator = next((each for each in _LONGEST_FIRST if each in operators and rest.startswith(each)), "")
+        fitting = (each for each in _LONGEST_FIRST if each in operators and rest.startswith(each) and rest != each)
+        self.operator = next(fitting, "")
         self.value = rest[len(self.operator) :]
-        if not self.operator or not self.value:
+        if not self.operator:
             listed = [f'"{each}"' for each in operators]
             names = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])}, or {listed[-1]}"
             raise CommandError(f"{word}: argument does not end in {names} followed by a value.")
@@ -66,6 +69,10 @@ class Selector:
         self.has_key = self._words.key is not None
         self.key_text = self._words.key or ""
 
+    def complete(self) -> None:
+        """CommandError: something follows."""
+        self._words.complete()
+
     def key(self, resolve: Resolve) -> Any:
         """CommandError: it is none for this column."""
         return self._words.parse_key("get", resolve)
@@ -78,6 +85,10 @@ class Assignment:
         self._words = _Words(table, word, ("=",))
         self.column = self._words.column
         self.has_key = self._words.key is not None
+
+    def complete(self) -> None:
+        """CommandError: there is no value."""
+        self._words.complete()
 
     def value(self, resolve: Resolve) -> Value:
         """The whole value; with a key the pair alone."""
@@ -99,6 +110,7 @@ class Condition:
     def holds(self, row: Row, resolve: Resolve) -> bool:
         """Whether the row fulfils it. CommandError: the value makes no sense."""
         words, kind, value = self._words, self.column.type, row[self.column.name]
+        words.complete()
         is_of_sets = words.operator[0] == "{"
         if words.key is not None:
             key = words.parse_key("check", resolve)

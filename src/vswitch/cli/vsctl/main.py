@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from vswitch.cli.vsctl.options import Options
+    from vswitch.cli.vsctl.options import Call, Options
 
 __all__ = ["main", "start"]
 
@@ -69,17 +69,24 @@ def _run(line: list[str], program: str) -> int:
         return 0
     if options.timeout_s:
         _limit(options)
+    try:
+        _ask(options, calls, " ".join([program, *line]))
+    finally:
+        if options.timeout_s:
+            _unlimit()
+    return 0
+
+
+def _ask(options: Options, calls: list[Call], called: str) -> None:
     changes = any(call.command.changes for call in calls)
-    called = " ".join([program, *line])
     if options.is_logging or (changes and options.syslog):
         options.log.called(called, changes=changes and options.syslog)
-    client = connect(options)
-    request = client.ask("get_schema", ["Open_vSwitch"])
-    from vswitch.cli.vsctl.run import Runner
-    from vswitch.cli.vsctl.schema import Schema
+    with connect(options) as client:
+        request = client.ask("get_schema", ["Open_vSwitch"])
+        from vswitch.cli.vsctl.run import Runner
+        from vswitch.cli.vsctl.schema import Schema
 
-    Runner(options, calls, client, called).run(Schema(client.result(request)))
-    return 0
+        Runner(options, calls, client, called).run(Schema(client.result(request)))
 
 
 def _limit(options: Options) -> None:
@@ -95,3 +102,11 @@ def _limit(options: Options) -> None:
 
     _signal.signal(_signal.SIGALRM, late)
     _signal.alarm(options.timeout_s)
+
+
+def _unlimit() -> None:
+    """It has ended in time, and the process may go on."""
+    import _signal
+
+    _signal.alarm(0)
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)

@@ -26,8 +26,9 @@ __all__ = ["Output", "Plan", "Symbol", "Watched"]
 class Watched:
     """Which columns of which tables are to be watched."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, options: Options) -> None:
         self.schema = schema
+        self.options = options
         self.columns: dict[str, set[str]] = {}
         self.watch(ROOT)
 

@@ -61,7 +61,7 @@ def _add(plan: Plan, call: Call, bridge_name: str, name: str, devices: list[str]
     switch = plan.switch
     there = switch.ports.get(name)
     if "--may-exist" in call.options and there is not None:
-        _check_same(call, there, switch.bridge(bridge_name), devices)
+        _check_same(call, there, bridge_name, devices)
         return
     switch.check_free(name, f"cannot create a port named {name}")
     for device in devices:
@@ -83,11 +83,11 @@ def _add(plan: Plan, call: Call, bridge_name: str, name: str, devices: list[str]
         switch.writes = plan.rows.writes
 
 
-def _check_same(call: Call, there: Port, bridge: Bridge, devices: list[str]) -> None:
-    if there.bridge.name != bridge.name:
+def _check_same(call: Call, there: Port, bridge: str, devices: list[str]) -> None:
+    if there.bridge.name != bridge:
         raise CommandError(f'"{call.text}" but {there.name} is actually attached to bridge {there.bridge.name}')
     names = sorted(there.interfaces)
-    if names != sorted(set(devices)):
+    if names != sorted(devices):
         raise CommandError(f'"{call.text}" but {there.name} actually has interface(s) {", ".join(names)}')
 
 

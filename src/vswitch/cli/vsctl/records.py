@@ -9,7 +9,7 @@ from __future__ import annotations
 from vswitch.cli.vsctl import CommandError, RetryError, check
 from vswitch.cli.vsctl.conditions import Assignment, Condition, Selector
 from vswitch.cli.vsctl.output import Sheet
-from vswitch.cli.vsctl.schema import Column, Table, Type
+from vswitch.cli.vsctl.schema import MANY, Column, Table, Type
 from vswitch.cli.vsctl.values import atom_text, is_uuid, literal, parse, value_text
 
 TYPE_CHECKING = False
@@ -49,11 +49,14 @@ _DIGITS = frozenset("0123456789abcdefABCDEF-")
 
 
 def reads(watched: Watched, call: Call) -> None:
-    """Watch what the words of a command need. CommandError: there is no such table or column, or it is read-only."""
+    """Watch what the words of a command need. CommandError: there is no such table or column."""
     table = watched.schema.table(call.words[0])
     name, words = call.command.name, call.words[1:]
     if name != "create":
         _watch_names(watched, table)
+    elif "--id" not in call.options and not table.is_root:
+        what = f'applying "create" command to table {table.name} without --id option will have no effect'
+        watched.options.log.warning("db_ctl_base", what)
     watched.watch(table.name)
     if name in ("list", "find"):
         columns = _listed(table, call)
@@ -65,19 +68,15 @@ def reads(watched: Watched, call: Call) -> None:
     elif name == "get":
         _check_get(call)
         parts = [Selector(table, word) for word in words[1:]]
-    elif name in ("set", "create"):
-        parts = [Assignment(table, word) for word in (words[1:] if name == "set" else words)]
-    elif name in ("add", "remove"):
-        watched.watch(table.name, _writable(table, table.column(words[1])).name)
-        return
-    elif name == "clear":
-        watched.watch(table.name, *(_writable(table, table.column(word)).name for word in words[1:]))
+    elif name == "set":
+        parts = [Assignment(table, word) for word in words[1:]]
+    elif name in ("add", "remove", "clear"):
+        names = words[1:2] if name != "clear" else words[1:]
+        watched.watch(table.name, *(table.column(word).name for word in names))
         return
     else:
         return
     for part in parts:
-        if name == "set":
-            _writable(table, part.column)
         watched.watch(table.name, part.column.name)
 
 
@@ -211,6 +210,7 @@ def get(plan: Plan, call: Call) -> None:
         return
     for word in call.words[2:]:
         selector = Selector(table, word)
+        selector.complete()
         column, kind = selector.column, selector.column.type
         value = row[column.name]
         plan.rows.verify(row, *([column.name] if column.name != "_uuid" else []))
@@ -251,6 +251,9 @@ def _to_change(plan: Plan, call: Call) -> tuple[Table, Row | None]:
 def assign(plan: Plan, row: Row, word: str) -> None:
     """Do what `COLUMN[:KEY]=VALUE` says."""
     given = Assignment(row.table, word)
+    given.complete()
+    if not row.is_new:
+        _writable(row.table, given.column)
     value = given.value(plan.resolve)
     if given.has_key:
         plan.rows.put(row, given.column.name, value)
@@ -271,14 +274,14 @@ def add(plan: Plan, call: Call) -> None:
     table, row = _to_change(plan, call)
     if row is None:
         return
-    column = table.column(call.words[2])
+    column = _writable(table, table.column(call.words[2]))
     kind = column.type
     if kind.low == kind.high and kind.value is None:
         what = f"cannot be applied to column {column.name} of table {table.name}, which holds one {kind}"
         raise CommandError(f'"add" operation {what}')
     added: dict[Any, Any] = {}
     for word in call.words[3:]:
-        for element in parse(kind.sized(0, (1 << 32) - 1), word, plan.resolve):
+        for element in parse(kind.sized(1, MANY), word, plan.resolve):
             key, value = element if kind.value is not None else (element, None)
             added.setdefault(key, value)
     if kind.value is None:
@@ -294,7 +297,7 @@ def remove(plan: Plan, call: Call) -> None:
     table, row = _to_change(plan, call)
     if row is None:
         return
-    column = table.column(call.words[2])
+    column = _writable(table, table.column(call.words[2]))
     kind = column.type
     value = row[column.name]
     gone: set[Any] = set()
@@ -308,14 +311,13 @@ def remove(plan: Plan, call: Call) -> None:
 
 def _matching(kind: Type, value: Value, word: str, plan: Plan) -> Iterable[Any]:
     """The elements that a word names: themselves, or pairs by their keys."""
-    many = (1 << 32) - 1
     if kind.value is None:
-        wanted = set(parse(kind.sized(1, many), word, plan.resolve))
+        wanted = set(parse(kind.sized(1, MANY), word, plan.resolve))
         return [each for each in value if each in wanted]
     try:
-        pairs = parse(kind.sized(1, many), word, plan.resolve)
+        pairs = parse(kind.sized(1, MANY), word, plan.resolve)
     except CommandError:
-        keys = set(parse(Type(kind.key, None, 1, many), word, plan.resolve))
+        keys = set(parse(Type(kind.key, None, 1, MANY), word, plan.resolve))
         return [pair for pair in value if pair[0] in keys]
     return [pair for pair in value if pair in pairs]
 
@@ -326,7 +328,7 @@ def clear(plan: Plan, call: Call) -> None:
     if row is None:
         return
     for word in call.words[2:]:
-        column = table.column(word)
+        column = _writable(table, table.column(word))
         if column.type.low:
             what = f"cannot be applied to column {column.name} of table {table.name}, which is not allowed to be empty"
             raise CommandError(f'"clear" operation {what}')
@@ -342,9 +344,6 @@ def create(plan: Plan, call: Call) -> None:
     elif given is not None:
         row = plan.rows.insert(table.name, plan.define(given, is_new=not table.is_root).uuid)
     else:
-        if not table.is_root:
-            what = f'applying "create" command to table {table.name} without --id option will have no effect'
-            plan.log.warning("db_ctl_base", what)
         row = plan.rows.insert(table.name)
     for word in call.words[1:]:
         assign(plan, row, word)

@@ -61,7 +61,7 @@ class Runner:
 
     def _request(self, schema: Schema) -> Any:
         """What is to be watched."""
-        watched = Watched(schema)
+        watched = Watched(schema, self._options)
         for call in self._calls:
             if call.command.reads is not None:
                 for table, columns in call.command.reads.items():

@@ -86,8 +86,7 @@ class Type:
         return Type(self.key, self.value, low, high)
 
     def __str__(self) -> str:
-        words = {"uuid": "UUID"}
-        key = words.get(self.key.kind, self.key.kind)
+        key = self.key.kind
         if self.low == self.high == 1 and self.value is None:
             return key
         if self.high == MANY:
@@ -96,7 +95,7 @@ class Type:
             count = f"{self.low} to {self.high} " if self.low else f"up to {self.high} "
         if self.value is None:
             return f"set of {count}{key}s"
-        return f"map of {count}({key}, {words.get(self.value.kind, self.value.kind)}) pairs"
+        return f"map of {count}({key}, {self.value.kind}) pairs"
 
 
 class Column:

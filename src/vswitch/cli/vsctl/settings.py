@@ -82,12 +82,12 @@ def get_controller(plan: Plan, call: Call) -> None:
 
 def del_controller(plan: Plan, call: Call) -> None:
     """`del-controller`."""
-    _clear_targets(plan, plan.switch.bridge(call.words[0]).real.row, "controller")
+    _clear_targets(plan, plan.switch.real_bridge(call.words[0]), "controller")
 
 
 def set_controller(plan: Plan, call: Call) -> None:
     """`set-controller`."""
-    row = plan.switch.bridge(call.words[0]).real.row
+    row = plan.switch.real_bridge(call.words[0])
     _set_targets(plan, call, row, "controller", "Controller", call.words[1:])
 
 
@@ -118,14 +118,14 @@ def get_fail_mode(plan: Plan, call: Call) -> None:
 
 def del_fail_mode(plan: Plan, call: Call) -> None:
     """`del-fail-mode`."""
-    plan.rows.write(plan.switch.bridge(call.words[0]).real.row, "fail_mode", ())
+    plan.rows.write(plan.switch.real_bridge(call.words[0]), "fail_mode", ())
 
 
 def set_fail_mode(plan: Plan, call: Call) -> None:
     """`set-fail-mode`."""
-    bridge = plan.switch.bridge(call.words[0])
+    row = plan.switch.real_bridge(call.words[0])
     check(call.words[1] in ("standalone", "secure"), 'fail-mode must be "standalone" or "secure"')
-    plan.rows.write(bridge.real.row, "fail_mode", (call.words[1],))
+    plan.rows.write(row, "fail_mode", (call.words[1],))
 
 
 # ---- TLS

@@ -111,10 +111,11 @@ class _Reader:
 
     def _checked(self, found: list[Any]) -> Value:
         kind = self.kind
+        what = "value(s)" if kind.value is None else "pair(s)"
         if len(found) < kind.low:
-            raise CommandError(f"{self.text}: {len(found)} value(s) specified but the minimum number is {kind.low}")
+            raise CommandError(f"{self.text}: {len(found)} {what} specified but the minimum number is {kind.low}")
         if len(found) > kind.high:
-            raise CommandError(f"{self.text}: {len(found)} value(s) specified but the maximum number is {kind.high}")
+            raise CommandError(f"{self.text}: {len(found)} {what} specified but the maximum number is {kind.high}")
         found.sort()
         keys = found if kind.value is None else [key for key, _ in found]
         if any(key == keys[at] for at, key in enumerate(keys[1:])):
@@ -127,7 +128,7 @@ class _Reader:
         word, self.at = token(self.text, self.at)
         if kind.value is None:
             return atoms(kind.key, word, self.resolve)
-        key = parse_atom(kind.key, word, self.resolve)
+        keys = atoms(kind.key, word, self.resolve)
         self._skip_spaces()
         follows = self.text[self.at : self.at + 1]
         if follows != "=":
@@ -138,7 +139,9 @@ class _Reader:
         self._skip_spaces()
         start = self.at
         word, self.at = token(self.text, self.at)
-        return [(key, parse_atom(kind.value, word, self.resolve))]
+        if len(keys) > 1:
+            raise CommandError(f"{self.text[start:]}: a range of keys cannot have one value")
+        return [(keys[0], parse_atom(kind.value, word, self.resolve))]
 
     def _skip_spaces(self) -> None:
         while self.text[self.at : self.at + 1] == " ":
