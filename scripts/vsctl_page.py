@@ -55,8 +55,8 @@ them are in quotes as in JSON: `'"tcp:1.2.3.4"'`, with quotes of the shell aroun
 that `--id=@NAME` of another `create` or `get` names.
 
 **Conditions** of `find` and `wait-until` are `COLUMN[:KEY]` with an operator and a value. `=`, `!=`, `<`, `>`, `<=` and
-`>=` compare: the value with more elements is greater. Those of sets, `{=}`, `{!=}`, `{<}`, `{>}`, `{<=}`, `{>=}`, `{in}`
-and `{not-in}`, ask which is part of which. With a key that a record does not have, the first are never fulfilled, and
+`>=` compare: the value with more elements is greater. Those of sets ask which is part of which: `{=}`, `{!=}`, `{<}`,
+`{>}`, `{<=}`, `{>=}`, `{in}`, `{not-in}`. With a key that a record does not have, the first are never fulfilled, and
 the others take the empty set.
 """
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from tests.lab import patience
 from vswitch.cli.vsctl.main import main
 
-__all__ = ["Answer", "Server", "content", "lines", "ours", "plain", "theirs"]
+__all__ = ["PATIENCE_S", "Answer", "Server", "content", "environment", "lines", "ours", "plain", "theirs"]
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PATIENCE_S = 20.0
@@ -41,23 +41,25 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """A server of a database of its own. `kind`: "ours" or "theirs"."""
+    """A server of a database of its own. `kind`: "ours" or "theirs", with Debian's schema; "new": ours with our own."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, options: Sequence[str] = (), more: Sequence[str] = ()) -> None:
         folder.mkdir()
         self.socket = folder / "db.sock"
         self.place = f"unix:{self.socket}"
         file = str(folder / "conf.db")
         vswitch = [sys.executable, "-m", "vswitch", "ovsdb"]
         create = (
-            ["ovsdb-tool", "create", file, str(SCHEMA)] if kind == "theirs" else [*vswitch, "create", file, str(SCHEMA)]
+            ["ovsdb-tool", "create", file, str(SCHEMA)]
+            if kind == "theirs"
+            else [*vswitch, "create", file, *([str(SCHEMA)] * (kind == "ours"))]
         )
         subprocess.run(create, check=True, timeout=PATIENCE_S * patience())
         command = ["ovsdb-server", file, f"--unixctl={folder}/ctl", "-vconsole:off"]
-        if kind == "ours":
-            command = [*vswitch, "server", file]
+        if kind != "theirs":
+            command = [*vswitch, *options, "server", file]
         self.process = subprocess.Popen(
-            [*command, f"--remote=punix:{self.socket}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, f"--remote=punix:{self.socket}", *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + PATIENCE_S * patience()
         while not self._answers():

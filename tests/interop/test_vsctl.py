@@ -235,3 +235,20 @@ def test_ten_at_once_add_ports_to_one_bridge(servers: tuple[Server, Server]) -> 
         assert process.returncode == 0
     names = sorted(f"p{number}.{port}" for number in range(10) for port in range(5))
     assert ours(server, ["list-ports", "br0"]).out.split() == names
+
+
+def test_the_options_and_commands_are_those_of_ovs_vsctl(servers: tuple[Server, Server]) -> None:
+    """As it lists them for shells: names, options, and how many words of which kind may follow. What it says of the
+    commands on zones and datapaths alone is nothing."""
+    wanted, found = (ask(servers[0], ["--options"]).out.splitlines() for ask in (theirs, ours))
+    assert sorted(found) == sorted(wanted)
+    wanted, found = (ask(servers[0], ["--commands"]).out.splitlines() for ask in (theirs, ours))
+    silent = ("-zone-tp,", "list-dp-cap,")
+    for lists in (wanted, found):
+        lists[:] = sorted(_form(line) for line in lists if not any(each in line for each in silent))
+    assert found == wanted
+
+
+def _form(line: str) -> str:
+    options, name, words = line.split(",", 2)
+    return " ".join([name, *sorted(options.split()), *(word[0] for word in words.split())])

@@ -27,7 +27,7 @@ def open_remote(place: str, options: Options) -> socket.socket:
         return _accept(target, options)
     found = socket.create_connection((target.host, target.port))
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _secure(found, options, server=False) if target.kind == "ssl" else found
+    return _secured(found, options, server=False) if target.kind == "ssl" else found
 
 
 def _accept(target: Target, options: Options) -> socket.socket:
@@ -49,7 +49,15 @@ def _accept(target: Target, options: Options) -> socket.socket:
         finally:
             if path:
                 os.unlink(path)  # noqa: PTH108 - a path from the command line, as it is
-    return _secure(found, options, server=True) if target.kind == "ssl" else found
+    return _secured(found, options, server=True) if target.kind == "ssl" else found
+
+
+def _secured(plain: socket.socket, options: Options, *, server: bool) -> socket.socket:
+    try:
+        return _secure(plain, options, server=server)
+    except BaseException:
+        plain.close()
+        raise
 
 
 def _secure(plain: socket.socket, options: Options, *, server: bool) -> socket.socket:

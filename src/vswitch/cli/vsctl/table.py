@@ -161,7 +161,7 @@ COMMANDS: dict[str, Command] = {
                 group="Controller", reads=_CONTROLLERS),
         Command("del-controller", "!BRIDGE", (1, 1), "settings:del_controller", "let a bridge have no controllers",
                 group="Controller", reads=_CONTROLLERS, changes=True),
-        Command("set-controller", "!BRIDGE *TARGET", (1, _MANY), "settings:set_controller",
+        Command("set-controller", "!BRIDGE +TARGET", (1, _MANY), "settings:set_controller",
                 "let a bridge have these controllers and no others", group="Controller", options=_PROBE,
                 reads=_CONTROLLERS, changes=True),
         Command("get-fail-mode", "!BRIDGE", (1, 1), "settings:get_fail_mode",
