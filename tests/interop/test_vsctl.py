@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -217,6 +218,9 @@ def test_it_waits_for_the_daemon_and_says_what_went_wrong(switch: Server) -> Non
     assert answers[1][2] == (0, ["7"], "")
 
 
+MAY_EXIST = ("--may-exist", "add-port")
+
+
 def test_ten_at_once_add_ports_to_one_bridge(servers: tuple[Server, Server]) -> None:
     """Each by its own tool and all at the same time: nothing is lost, nothing is done twice."""
     server = servers[0]
@@ -229,6 +233,14 @@ def test_ten_at_once_add_ports_to_one_bridge(servers: tuple[Server, Server]) -> 
             f"-- add-port br0 p{number}.{port} -- set port p{number}.{port} tag={port}" for port in range(5)
         )
         command = [*program, f"--db={server.place}", "--no-wait", "--timeout=60", *words.split()]
+        running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    for process in running:
+        assert not process.communicate(timeout=60 * patience())[1]
+        assert process.returncode == 0
+    there = ["--may-exist", "add-br", "br1", *(word for name in "qr" for word in ("--", *MAY_EXIST, "br1", name))]
+    running = []
+    for program in (["ovs-vsctl"], vsctl) * 5:
+        command = [*program, f"--db={server.place}", "--no-wait", "--timeout=60", *there]
         running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
     for process in running:
         assert not process.communicate(timeout=60 * patience())[1]
@@ -252,3 +264,56 @@ def test_the_options_and_commands_are_those_of_ovs_vsctl(servers: tuple[Server, 
 def _form(line: str) -> str:
     options, name, words = line.split(",", 2)
     return " ".join([name, *sorted(options.split()), *(word[0] for word in words.split())])
+
+
+OSKEN = """
+import json
+import sys
+import warnings
+
+warnings.simplefilter("ignore")
+from os_ken.lib.ovs.vsctl import VSCtl, VSCtlCommand
+
+vsctl = VSCtl(sys.argv[1])
+for name, *words in json.loads(sys.argv[2]):
+    command = VSCtlCommand(name, words)
+    vsctl.run_command([command], timeout_sec=20)
+    if isinstance(command.result, (list, str, int)) and name.startswith(("list-", "get-", "br-", "port-", "iface-")):
+        print(name, command.result)
+"""
+
+# Its `set` fails by itself with the newer `ovs` that it installs.
+OSKEN_COMMANDS = [
+    ["add-br", "br0"],
+    ["add-port", "br0", "p1"],
+    ["add-port", "br0", "p2"],
+    ["list-br"],
+    ["list-ports", "br0"],
+    ["port-to-br", "p2"],
+    ["set-controller", "br0", "tcp:127.0.0.1:6653"],
+    ["get-controller", "br0"],
+    ["del-controller", "br0"],
+    ["set-fail-mode", "br0", "secure"],
+    ["get-fail-mode", "br0"],
+    ["br-exists", "br0"],
+    ["del-port", "br0", "p2"],
+]
+
+
+def test_the_library_of_osken_configures_what_vsctl_then_shows(switch: Server) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", OSKEN, switch.place, json.dumps(OSKEN_COMMANDS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 * patience())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "list-br ['br0']",
+        "list-ports ['p1', 'p2']",
+        "port-to-br br0",
+        "get-controller ['tcp:127.0.0.1:6653']",
+        "get-fail-mode secure",
+        "br-exists True",
+    ]
+    assert ours(switch, ["list-ports", "br0", "--", "get-fail-mode", "br0", "--", "get-controller", "br0"]) == (
+        0,
+        "p1\nsecure\n",
+        "",
+    )

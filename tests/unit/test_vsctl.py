@@ -191,20 +191,39 @@ def test_every_line_of_the_scripts_ends_with_an_answer(server: Server) -> None:
         assert ours(server, words).status in (0, 1, 2), words
 
 
-def test_commands_run_again_when_somebody_was_faster(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bond's last interface but one goes between the look at it and the change: then there is a last one."""
-    assert ours(server, ["add-br", "br0", "--", "add-bond", "br0", "bond", "a", "b"]).status == 0
+BEFORE = "add-br br0 -- add-bond br0 bond a b -- create qos type=x"
+FASTER = [
+    # the bond's last interface but one goes between the look at it and the change: then there is a last one
+    ("del-bond-iface a", "del-bond-iface b", "cannot delete last interface from port bond"),
+    ("add-br br1", "--may-exist add-br br1", ""),
+    ("add-br br1", "add-br br1", "cannot create a bridge named br1 because a bridge named br1 already exists"),
+    ("--may-exist add-port br0 p", "--may-exist add-port br0 p", ""),
+    ("add-br fk br0 9", "add-br fk2 br0 9", "bridge br0 already has a child VLAN bridge fk on VLAN 9"),
+    ("del-br br0", "add-port br0 p", "no bridge named br0"),
+    ("del-port bond", "add-bond-iface bond c", "no port named bond"),
+    ("set-controller br0 tcp:1.1.1.1", "set-controller br0 tcp:2.2.2.2", ""),
+    ("add-port br0 x", "add-port br0 y", ""),
+    ("--all destroy qos", "-- --id=@q get qos . -- set port bond qos=@q", 'no row "." in table QoS'),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "problem"), FASTER, ids=[second for _, second, _ in FASTER])
+def test_commands_run_again_when_somebody_was_faster(
+    server: Server, monkeypatch: pytest.MonkeyPatch, first: str, second: str, problem: str
+) -> None:
+    assert ours(server, BEFORE.split()).status == 0
     commit, runs = Runner._commit, []
 
     def late(self: Runner, plan: Any) -> None:
         runs.append(plan)
         if len(runs) == 1:
-            assert ours(server, ["del-bond-iface", "a"]).status == 0
+            assert ours(server, first.split()).status == 0
         commit(self, plan)
 
     monkeypatch.setattr(Runner, "_commit", late)
-    assert ours(server, ["del-bond-iface", "b"]) == (1, "", "ovs-vsctl: cannot delete last interface from port bond\n")
-    assert len(runs) == 2  # the first one's, and that of the other, who was faster
+    status, _, err = ours(server, second.split())
+    assert (status, err) == ((1, f"ovs-vsctl: {problem}\n") if problem else (0, ""))
+    assert len(ours(server, ["list", "controller"]).out.split("\n\n")) == 1
 
 
 def test_it_waits_for_the_daemon_and_says_what_is_wrong(server: Server) -> None:

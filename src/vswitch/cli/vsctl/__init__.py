@@ -12,11 +12,15 @@ checked there, by the server.
 
 from __future__ import annotations
 
-__all__ = ["CommandError", "RetryError", "StatusError", "check"]
+__all__ = ["CommandError", "RetryError", "StatusError", "TransactionError", "check"]
 
 
 class CommandError(Exception):
     """It cannot be done; the text says why. Nothing was changed."""
+
+
+class TransactionError(CommandError):
+    """The server has refused what commands make of a snapshot, which may be old by now."""
 
 
 class RetryError(Exception):

@@ -9,7 +9,7 @@ Invariant: reading after writing gives what was written; `begin` forgets all of 
 
 from __future__ import annotations
 
-from vswitch.cli.vsctl import CommandError, RetryError
+from vswitch.cli.vsctl import RetryError, TransactionError
 from vswitch.cli.vsctl.json import dumps
 from vswitch.cli.vsctl.values import encode, from_json
 
@@ -275,14 +275,14 @@ class Rows:
 
 
 def done(results: Any, operations: list[Any]) -> None:
-    """CommandError: the server has refused; RetryError: what was verified is otherwise by now."""
+    """TransactionError: the server has refused; RetryError: what was verified is otherwise by now."""
     errors = [each for each in results if each is not None and "error" in each]
     if any(each["error"] == "timed out" for each in errors):
         raise RetryError
     if errors:
-        raise CommandError(f"transaction error: {dumps(dict(sorted(errors[0].items())))}")
+        raise TransactionError(f"transaction error: {dumps(dict(sorted(errors[0].items())))}")
     if len(results) < len(operations) or None in results:
-        raise CommandError("transaction error: the server has done a part of it only")
+        raise TransactionError("transaction error: the server has done a part of it only")
 
 
 def _without(value: Value, others: Value) -> Value:

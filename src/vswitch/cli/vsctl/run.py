@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from vswitch.cli.vsctl import CommandError, RetryError
+from vswitch.cli.vsctl import CommandError, RetryError, TransactionError
 from vswitch.cli.vsctl.client import Client, new_uuid
 from vswitch.cli.vsctl.options import Call, Options
 from vswitch.cli.vsctl.plan import Output, Plan, Watched
@@ -36,6 +36,8 @@ class Runner:
         self._client = client
         self._called = called
         self._monitors = 0
+        self._seen: Any = None
+        """What was there when it began to watch."""
 
     def run(self, schema: Schema) -> None:
         """All of it."""
@@ -56,6 +58,12 @@ class Runner:
             except RetryError:
                 self._watch(plan.rows, request)
                 continue
+            except TransactionError:
+                seen = self._seen
+                self._watch(plan.rows, request)
+                if self._seen == seen:
+                    raise
+                continue  # it may well be right on what is there now, or wrong for a reason that can be told
             return
         raise CommandError(f"others have changed the database {MAX_RUNS} times before this could be done")
 
@@ -81,6 +89,7 @@ class Runner:
         self._monitors += 1
         found = self._client.call("monitor", [DATABASE, self._monitors, request])
         self._client.updates.clear()
+        self._seen = found
         rows.load(found)
 
     def _apply(self, rows: Rows) -> None:
