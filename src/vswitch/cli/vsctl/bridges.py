@@ -203,12 +203,11 @@ class Switch:
         self.writes = -1  # ports of this VLAN are its own from now on
 
     def add_port(self, bridge: Bridge, row: Row) -> None:
-        """Let a bridge have a port, whose interfaces `row` names."""
-        if bridge.parent is not None:
-            self._rows.write(row, "tag", (bridge.vlan,))
-        self._rows.put(bridge.real.row, "ports", (row.uuid,))
-        name = row.one("name")
-        port = self._port(name, row, bridge)
+        """Let a bridge have a port, whose interfaces `row` names. By its tag it may be one of a fake bridge."""
+        real = bridge.real
+        self._rows.put(real.row, "ports", (row.uuid,))
+        name, vlan = row.one("name"), row.one("tag")
+        port = self._port(name, row, real.children.get(vlan, real) if vlan is not None else real)
         for each in self._rows.referred(row, "interfaces"):
             self._interface(each.one("name"), each, port)
         self.writes = self._rows.writes

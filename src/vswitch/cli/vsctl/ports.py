@@ -74,13 +74,7 @@ def _add(plan: Plan, call: Call, bridge_name: str, name: str, devices: list[str]
         plan.rows.write(row, "tag", (bridge.vlan,))
     for word in settings:
         assign(plan, row, word)
-    tag = row["tag"]
     switch.add_port(bridge, row)
-    plan.rows.write(row, "tag", tag)
-    if bridge.parent is not None or tag or row.one("name") != name:
-        switch.writes = -1  # whose port it is depends on what was set
-    else:
-        switch.writes = plan.rows.writes
 
 
 def _check_same(call: Call, there: Port, bridge: str, devices: list[str]) -> None:

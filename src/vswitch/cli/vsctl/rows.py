@@ -26,6 +26,8 @@ __all__ = ["ROOT", "Row", "Rows", "done"]
 ROOT = "Open_vSwitch"
 """The table whose only row all others hang on."""
 
+_SHAPE = frozenset(("bridges", "ports", "interfaces", "name", "tag", "fake_bridge"))
+
 
 class Row:
     """One row. `given`: as the server has sent it; `changes`: columns that are to be otherwise."""
@@ -88,7 +90,8 @@ class Rows:
         self._inserted: list[Row] = []
         self._unnamed: set[str] = set()
         self.writes = 0
-        """How often something was changed: who keeps what follows from rows looks at it."""
+        """How often something was changed that says what a bridge, a port or an interface is, and of which: who keeps
+        what follows from that looks at it."""
 
     # ---- what the server says
 
@@ -153,7 +156,6 @@ class Rows:
         self._inserted.append(row)
         if not named:
             self._unnamed.add(row.uuid)
-        self.writes += 1
         return row
 
     def inserted(self) -> Iterator[Row]:
@@ -174,7 +176,7 @@ class Rows:
         """Let a column hold this."""
         row.pieces.discard(column)
         row.changes[column] = value
-        self.writes += 1
+        self.writes += column in _SHAPE
 
     def put(self, row: Row, column: str, elements: Value) -> None:
         """Let a column hold these elements besides others; of a map, instead of those with the same keys."""
@@ -194,7 +196,7 @@ class Rows:
         if column not in row.changes:
             row.pieces.add(column)
         row.changes[column] = value
-        self.writes += 1
+        self.writes += column in _SHAPE
 
     # ---- what follows
 
