@@ -296,6 +296,25 @@ def test_the_time_is_limited_by_a_signal(server: Server) -> None:
     assert err.endswith("|fatal_signal|WARN|terminating with signal 14 (Alarm clock)\n")
 
 
+def test_large_answers_come_in_pieces_to_who_has_loaded_nothing_else(server: Server) -> None:
+    """Pieces that end in a bracket, within a string: that it is not all there shows when it is read."""
+    text = "}" * 1_500_000
+    for number in range(4):
+        assert server.call(
+            "transact",
+            "Open_vSwitch",
+            {
+                "op": "mutate",
+                "table": "Open_vSwitch",
+                "where": [],
+                "mutations": [["external_ids", "insert", ["map", [[f"big{number}", text]]]]],
+            },
+        ) == [{"count": 1}]
+    code = "import sys; from vswitch.cli.vsctl.main import main; sys.exit(main(sys.argv[1:]))"
+    found = vsctl(server, "get", "open", ".", "external_ids:big3", program=(sys.executable, "-S", "-c", code))
+    assert found == (0, f'"{text}"\n', "")
+
+
 def test_it_loads_nothing_that_loads_slowly(server: Server) -> None:
     code = (
         "import sys; from vswitch.cli.vsctl.main import main; "

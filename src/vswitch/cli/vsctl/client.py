@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from vswitch.cli.vsctl import CommandError
-from vswitch.cli.vsctl.json import dumps, scan
+from vswitch.cli.vsctl.json import INCOMPLETE, dumps, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Client:
                 while text[at : at + 1] and text[at] in _BLANKS:
                     at += 1
                 self._data = b"" if at == len(text) else text[at:].encode()
-        except (ValueError, StopIteration):  # the last is not all there
+        except INCOMPLETE:
             return
 
 

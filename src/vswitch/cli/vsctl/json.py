@@ -9,7 +9,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["dumps", "quoted", "scan"]
+__all__ = ["INCOMPLETE", "dumps", "quoted", "scan"]
+
+INCOMPLETE = (ValueError, StopIteration, SystemError)
+"""What `scan` raises where a value is not all there. The last is what becomes of the first in Python 3.11, whose
+scanner looks for the class of its error in `json.decoder` and does not load that."""
 
 
 def _refuse(given: object) -> Any:
@@ -29,7 +33,7 @@ try:
 
     _encode: Any = make_encoder(None, _refuse, quoted, None, ":", ",", False, False, False)
     scan: Any = make_scanner(_Context())  # type: ignore[arg-type] # it takes anything that has these
-    """The value that begins at a place of a text, and where it ends. ValueError, StopIteration: it is not all there."""
+    """The value that begins at a place of a text, and where it ends."""
 
     def dumps(given: Any) -> str:
         """In its shortest form."""
