@@ -315,6 +315,25 @@ def test_large_answers_come_in_pieces_to_who_has_loaded_nothing_else(server: Ser
     assert found == (0, f'"{text}"\n', "")
 
 
+def test_words_that_are_no_text_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["set", "bridge", "b", "datapath_id=\udcff"]) == 1
+    assert capsys.readouterr().err == "ovs-vsctl: 'datapath_id=\\udcff': invalid UTF-8 sequence\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">/dev/full"])
+def test_outputs_that_are_closed_or_full_are_no_traceback(server: Server, closed: str) -> None:
+    start = "import sys; from vswitch.cli.vsctl.main import start; start('ovs-vsctl', sys.argv[1:])"
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-S", "-c", start)
+    status, out, err = vsctl(server, "show", program=shell)
+    assert "Traceback" not in err
+    if closed in (">&-", ">/dev/full"):
+        assert (status, out) == (1, "")
+        assert err.startswith("ovs-vsctl: output: ")
+    else:
+        assert status == 0
+        assert len(out) == 37
+
+
 def test_it_loads_nothing_that_loads_slowly(server: Server) -> None:
     code = (
         "import sys; from vswitch.cli.vsctl.main import main; "

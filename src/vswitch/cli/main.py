@@ -19,14 +19,14 @@ from collections.abc import Sequence
 
 from vswitch.base.errors import VswitchError
 
-__all__ = ["main"]
+__all__ = ["main", "open_what_is_closed"]
 
 FAILED, INTERRUPTED, NOBODY_READS = 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    _open_what_is_closed()
+    open_what_is_closed()
     try:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
@@ -58,7 +58,7 @@ def _run(line: Sequence[str]) -> int:
     return run(VSWITCH, line)
 
 
-def _open_what_is_closed() -> None:
+def open_what_is_closed() -> None:
     """Python has None for a standard stream that is closed, as by `>&-`. Writing to such an output is an error, as of
     any program; what is to be said on such a standard error is not said. The descriptors are taken, so that nothing
     else gets their numbers."""

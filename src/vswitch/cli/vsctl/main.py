@@ -28,6 +28,10 @@ NOBODY_READS, INTERRUPTED = 141, 130
 def start(name: str, line: Sequence[str]) -> NoReturn:
     """Do what the line says and end the process, without what an interpreter clears up at its end. `name`: that of the
     program; if it is ours the line begins with `vsctl`."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from vswitch.cli.main import open_what_is_closed
+
+        open_what_is_closed()
     program = name
     if name != "ovs-vsctl":
         program, line = f"{name} vsctl", line[1:]
@@ -61,6 +65,11 @@ def main(line: Sequence[str], program: str = "ovs-vsctl") -> int:
 
 
 def _run(line: list[str], program: str) -> int:
+    for word in line:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise CommandError(f"{word!a}: invalid UTF-8 sequence") from None
     options, calls = parse_line(line)
     if options.ends:
         from vswitch.cli.vsctl.help import text
