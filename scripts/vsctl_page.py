@@ -34,6 +34,9 @@ Commands are separated by `--`, and done as one transaction: all of them, or non
 When somebody else changes what they were decided by, they run again on what is there then. Afterwards it waits until
 the daemon has done it (`--no-wait`: it does not), and says which new interfaces it could not set up.
 
+It asks `/run/vswitch/db.sock`, and when it is called `ovs-vsctl` Open vSwitch's `/var/run/openvswitch/db.sock`;
+`OVS_RUNDIR` says where both look, `--db` which server.
+
 The exit status is 0 when it is done; 1 when it could not be, and a sentence on the standard error says why; 2 as the
 answer no of `br-exists`. After `--timeout` it ends by SIGALRM.
 """

@@ -112,6 +112,15 @@ def test_options_of_the_first_command_may_stand_among_those_of_the_whole() -> No
     assert [call.text for call in calls] == ["--if-exists del-br b", "--may-exist add-br c"]
 
 
+def test_by_its_other_name_it_looks_for_open_vswitch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_line(["show"])[0].db == "unix:/var/run/openvswitch/db.sock"
+    assert parse_line(["show"], "vswitch vsctl")[0].db == "unix:/run/vswitch/db.sock"
+    monkeypatch.setattr("posix.environ", {b"OVS_RUNDIR": b"/x", b"OVS_CTL_TIMEOUT": b"7"})
+    for name in ("ovs-vsctl", "vswitch vsctl"):
+        options, _ = parse_line(["show"], name)
+        assert (options.db, options.timeout_s) == ("unix:/x/db.sock", 7)
+
+
 def test_commands_are_shown_as_ovs_vsctl_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--commands"]) == 0
     shown = capsys.readouterr().out

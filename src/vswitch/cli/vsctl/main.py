@@ -70,7 +70,7 @@ def _run(line: list[str], program: str) -> int:
             word.encode()
         except UnicodeEncodeError:
             raise CommandError(f"{word!a}: invalid UTF-8 sequence") from None
-    options, calls = parse_line(line)
+    options, calls = parse_line(line, program)
     if options.ends:
         from vswitch.cli.vsctl.help import text
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from vswitch.cli.vsctl.log import Log
 
-__all__ = ["GLOBAL", "SHORT", "Call", "Options", "parse_line"]
+__all__ = ["COMPATIBLE", "GLOBAL", "SHORT", "Call", "Options", "parse_line"]
+
+COMPATIBLE = "ovs-vsctl"
+"""By this name it looks where Open vSwitch's files are, by any other where vswitch's are."""
+
 
 GLOBAL: dict[str, bool | None] = {
     "db": True, "no-syslog": False, "no-wait": False, "dry-run": False, "oneline": False, "timeout": True,
@@ -34,6 +38,8 @@ SHORT = {
     "t": "timeout", "h": "help", "V": "version", "v": "verbose", "f": "format", "d": "data", "p": "private-key",
     "c": "certificate", "C": "ca-cert",
 }  # fmt: skip
+_THEIR_FOLDERS = ("/var/run/openvswitch", "/var/log/openvswitch")
+_OUR_FOLDERS = ("/run/vswitch", "/var/log/vswitch")
 _FORMATS = ("table", "list", "html", "csv", "json")
 _DATA = ("string", "bare", "json")
 _MAX_TIMEOUT = (1 << 32) - 1
@@ -42,10 +48,11 @@ _MAX_TIMEOUT = (1 << 32) - 1
 class Options:
     """What concerns the whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = COMPATIBLE) -> None:
+        run, log = _THEIR_FOLDERS if program == COMPATIBLE else _OUR_FOLDERS
         environment = {name: posix.environ.get(name, b"").decode() for name in (b"OVS_RUNDIR", b"OVS_LOGDIR")}
-        self.run_directory = environment[b"OVS_RUNDIR"] or "/var/run/openvswitch"
-        self.log_directory = environment[b"OVS_LOGDIR"] or "/var/log/openvswitch"
+        self.run_directory = environment[b"OVS_RUNDIR"] or run
+        self.log_directory = environment[b"OVS_LOGDIR"] or log
         self.db = f"unix:{self.run_directory}/db.sock"
         self.is_logging = False
         """Whether somebody wants to hear of more than warnings."""
@@ -150,9 +157,9 @@ class Call:
         return " ".join([*given, self.command.name, *self.words])
 
 
-def parse_line(line: Sequence[str]) -> tuple[Options, list[Call]]:
+def parse_line(line: Sequence[str], program: str = COMPATIBLE) -> tuple[Options, list[Call]]:
     """Read it. CommandError: it makes no sense."""
-    options, local, rest = _parse_options(line)
+    options, local, rest = _parse_options(line, program)
     if options.ends:
         return options, []
     calls: list[Call] = []
@@ -167,8 +174,8 @@ def parse_line(line: Sequence[str]) -> tuple[Options, list[Call]]:
     return options, calls
 
 
-def _parse_options(line: Sequence[str]) -> tuple[Options, dict[str, str | None], list[str]]:
-    options = Options()
+def _parse_options(line: Sequence[str], program: str) -> tuple[Options, dict[str, str | None], list[str]]:
+    options = Options(program)
     local: dict[str, str | None] = {}
     at = 0
     while at < len(line):
