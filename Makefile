@@ -76,9 +76,10 @@ object: setup ## compile the eBPF object, if its sources changed
 	@$(PYTHON) -m vswitch.datapath.ebpf.compile
 	@$(PYTHON) -m compileall -q src # root writes no bytecode here, and each `vswitch` would compile anew
 
-generate: setup ## write anew what follows from the sources: docs/fields.md, docs/openflow.md, docs/reference/, flow_key.h
+generate: setup ## write anew what follows from the sources: docs/fields.md, docs/openflow.md, docs/vsctl.md, docs/reference/, flow_key.h
 	$(PYTHON) -m vswitch.fields.generate
 	$(PYTHON) -m scripts.openflow_page
+	$(PYTHON) -m scripts.vsctl_page
 	$(PYTHON) -m scripts.reference
 	$(PYTHON) -m vswitch.datapath.ebpf.generate
 

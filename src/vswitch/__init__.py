@@ -14,12 +14,8 @@ help of the command line, does not wait for the datapath to be loaded.
 
 from __future__ import annotations
 
-import typing
-
-from vswitch.base.lazily import fetching
-from vswitch.base.version import VERSION
-
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # `typing` itself takes longer to load than vsctl does to answer
+if TYPE_CHECKING:
     from vswitch.api import *
     from vswitch.base.errors import *
     from vswitch.bridge import *
@@ -27,7 +23,7 @@ if typing.TYPE_CHECKING:
     from vswitch.policy import *
     from vswitch.text import *
 
-__version__ = VERSION
+__version__: str  # fetched like the others
 
 _ROOMS = ("vswitch.base.errors", "vswitch.model", "vswitch.text", "vswitch.policy", "vswitch.api", "vswitch.bridge")
 """The cheapest to load first."""
@@ -136,8 +132,13 @@ __all__ = [
     "time_exceeded",
 ]
 
-if not typing.TYPE_CHECKING:  # to mypy this would say that every name exists
-    __getattr__ = fetching(globals(), _ROOMS)
+if not TYPE_CHECKING:  # to mypy this would say that every name exists
+
+    def __getattr__(name):
+        from vswitch.base.lazily import fetching
+        from vswitch.base.version import VERSION
+
+        return VERSION if name == "__version__" else fetching(globals(), _ROOMS)(name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import openflow_page
+from scripts import openflow_page, vsctl_page
 from vswitch.datapath.ebpf.compile import compile_object
 from vswitch.datapath.ebpf.generate import FLOW_KEY_HEADER, flow_key_header
 from vswitch.fields.generate import FIELDS_PAGE, fields_page
@@ -21,8 +21,13 @@ typedef unsigned long long __u64, __be64;
 
 @pytest.mark.parametrize(
     ("path", "text"),
-    [(FIELDS_PAGE, fields_page()), (openflow_page.PAGE, openflow_page.page()), (FLOW_KEY_HEADER, flow_key_header())],
-    ids=["fields.md", "openflow.md", "flow_key.h"],
+    [
+        (FIELDS_PAGE, fields_page()),
+        (openflow_page.PAGE, openflow_page.page()),
+        (vsctl_page.PAGE, vsctl_page.page()),
+        (FLOW_KEY_HEADER, flow_key_header()),
+    ],
+    ids=["fields.md", "openflow.md", "vsctl.md", "flow_key.h"],
 )
 def test_file_is_up_to_date(path: Path, text: str) -> None:
     assert path.read_text(encoding="utf-8") == text, "run `make generate`"

@@ -51,6 +51,7 @@ LINES = [
             "ofctl",
             "appctl",
             "ovsdb",
+            "vsctl",
             "explain",
             "demo",
             "completion",
@@ -90,6 +91,8 @@ LINES = [
     ("appctl --f|", ["--format"]),
     ("appctl -f |", ["text", "json"]),
     ("completion |", ["bash", "zsh", "fish"]),
+    ("vsctl add-b|", ["add-br", "add-bond", "add-bond-iface"]),
+    ("vsctl --db unix:x --if|", ["--if-exists"]),
     ("completion z|", ["zsh"]),
 ]
 

@@ -6,9 +6,10 @@ through in order, those that load fastest first, for a name of the package's `__
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 __all__ = ["fetching"]
 
@@ -18,6 +19,8 @@ def fetching(package: dict[str, Any], modules: Sequence[str]) -> Callable[[str],
 
     def fetch(name: str) -> Any:
         if name in package["__all__"]:
+            import importlib  # not before it is needed: vsctl never does
+
             for module in map(importlib.import_module, modules):
                 if name in module.__all__:
                     value = package[name] = getattr(module, name)

@@ -18,20 +18,18 @@ import sys
 from collections.abc import Sequence
 
 from vswitch.base.errors import VswitchError
-from vswitch.cli.arguments import run
-from vswitch.cli.table import VSWITCH
 
-__all__ = ["main"]
+__all__ = ["main", "open_what_is_closed"]
 
 FAILED, INTERRUPTED, NOBODY_READS = 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    _open_what_is_closed()
+    open_what_is_closed()
     try:
         try:
-            status = run(VSWITCH, sys.argv[1:] if argv is None else argv)
+            status = _run(sys.argv[1:] if argv is None else argv)
         except SystemExit as end:  # argparse: after --help, and when the line is wrong
             status = end.code if isinstance(end.code, int) else FAILED
         sys.stdout.flush()
@@ -49,7 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _open_what_is_closed() -> None:
+def _run(line: Sequence[str]) -> int:
+    if line[:1] == ["vsctl"]:  # scripts call it hundreds of times: it waits for none of the other commands' tables
+        from vswitch.cli.vsctl.main import main as vsctl
+
+        return vsctl(line[1:], "vswitch vsctl")
+    from vswitch.cli.arguments import run
+    from vswitch.cli.table import VSWITCH
+
+    return run(VSWITCH, line)
+
+
+def open_what_is_closed() -> None:
     """Python has None for a standard stream that is closed, as by `>&-`. Writing to such an output is an error, as of
     any program; what is to be said on such a standard error is not said. The descriptors are taken, so that nothing
     else gets their numbers."""

@@ -7,6 +7,7 @@ from vswitch.cli.arguments import Command, Group, Program, argument
 from vswitch.cli.dpctl.table import DPCTL
 from vswitch.cli.ofctl.table import OFCTL
 from vswitch.cli.ovsdb.table import OVSDB
+from vswitch.cli.vsctl.program import VSCTL
 
 __all__ = ["RUN", "SHELLS", "VSWITCH"]
 
@@ -174,6 +175,7 @@ vswitch appctl list-commands
 """,
         ),
         OVSDB,
+        VSCTL,
         Command(
             "explain",
             "tell what a policy would do with a packet",
