@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.ovsdb import SCHEMA, counted, insert, make
@@ -26,7 +26,8 @@ STEPS = st.lists(
         st.tuples(st.just("rename"), NAMES, NAMES),
         st.tuples(st.just("delete"), NAMES, st.just(None)),
         st.tuples(st.just("kid"), NAMES, st.just(None)),
-        st.tuples(st.just("carry"), st.just(""), st.integers(1, 400)),
+        st.tuples(st.just("carry"), st.just(""), st.sampled_from([None, 4000, 400, 30])),
+        st.tuples(st.just("carry"), st.just(""), st.none()),
         st.tuples(st.just("lose"), st.just(""), st.just(None)),
         st.tuples(st.just("forget"), st.just(""), st.just(None)),
         st.tuples(st.just("convert"), st.just(""), st.sampled_from(["1.2.4", "1.2.5"])),
@@ -34,6 +35,8 @@ STEPS = st.lists(
     min_size=5,
     max_size=30,
 )
+
+BEGIN, ALL, LOST = ("insert", "a", {"a": "b"}), ("carry", "", None), ("lose", "", None)
 
 
 def operation(kind: str, name: str, given_: Any) -> Any:
@@ -125,6 +128,9 @@ class Pair:
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
+@example([BEGIN, ALL, ("update", "a", {"b": "c"}), ALL, ("update", "a", {"b": "d", "c": "c"})])
+@example([BEGIN, ALL, LOST, ("delete", "a", None), ("forget", "", None), ALL])
+@example([BEGIN, ALL, LOST, ("update", "a", {}), ALL, ("rename", "a", "b"), ("insert", "a", {})])
 def test_a_replica_has_what_the_server_had_and_in_the_end_the_same(steps: list[tuple[str, str, Any]]) -> None:
     pair = Pair()
     for kind, name, given_ in steps:
