@@ -28,12 +28,12 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 class Run:
     """One. `said`: by Mininet."""
 
-    def __init__(self, folder: Path, options: str, lines: Sequence[str], tools: str = "-", controller: str = "-") -> None:
+    def __init__(self, folder: Path, options: str, lines: Sequence[str], controller: str = "-") -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         command = [
-            "unshare", "--mount", "--pid", "--fork", "--net", "--mount-proc", "--kill-child", str(ROOT / "tests/mininet.sh"),
-            str(folder), str(VSWITCH), tools, controller, *options.split(),
+            "unshare", "--mount", "--pid", "--fork", "--net", "--mount-proc", "--kill-child",
+            str(ROOT / "tests/mininet.sh"), str(folder), str(VSWITCH), controller, *options.split(),
         ]  # fmt: skip
         process = subprocess.run(
             command, input="\n".join([*lines, "exit", ""]), text=True, timeout=120 * patience(), cwd=ROOT, check=False
