@@ -15,7 +15,8 @@ _HOLD = "mkdir -p /run/netns; mount -t tmpfs none /run/netns && echo && exec cat
 
 
 class Terminal:
-    """A shell as a user has it, with the programs of this Python first, and named network namespaces of its own."""
+    """A shell as a user has it, with the programs of this Python first, named network namespaces of its own, and places
+    of its own for a daemon."""
 
     def __init__(self, folder: Path) -> None:
         programs = folder / "bin"
@@ -29,6 +30,7 @@ class Terminal:
         assert self._holder.stdout.readline() == "\n"
         path, modules = f"{programs}:{os.environ['PATH']}", os.pathsep.join(filter(None, sys.path))
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": modules}
+        self._environment |= {f"OVS_{name}": str(folder / name.lower()) for name in ("RUNDIR", "DBDIR", "LOGDIR")}
 
     @staticmethod
     def _write(path: Path, text: str) -> None:

@@ -33,15 +33,15 @@ def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)
     yield terminal
     terminal.close()
-    for name in {"sw0", "dp0", "br0", "br1"} & set(Datapath.list()):
+    for name in {"sw0", "dp0", "br0", "br1", "br2"} & set(Datapath.list()):
         Datapath.delete(name)
 
 
 def test_readme_works_when_pasted(terminal: Terminal) -> None:
     kinds, blocks = zip(*BLOCKS, strict=True)
-    expected = ("sh", "python", "sh", "python", "sh", "sh", "sh", "python", "sh")
+    expected = ("sh", "python", "sh", "python", "sh", "sh", "sh", "python", "sh", "sh", "sh")
     assert kinds == expected, "another block in README.md: say here what it is"
-    make_hosts, program, look, policy, dpctl, run, ofctl, bridge, remove_hosts = blocks
+    make_hosts, program, look, policy, dpctl, run, ofctl, bridge, *daemon, remove_hosts = blocks
 
     assert sum(1 for line in program.splitlines() if line) == 11
     terminal.paste(make_hosts)
@@ -91,6 +91,17 @@ def test_readme_works_when_pasted(terminal: Terminal) -> None:
         assert process.stdout
         assert process.stdout.readline().startswith("FlowMatch(in_port='1')")
     assert not {"br0", "br1"} & set(Datapath.list())
+
+    configure, stop = daemon
+    try:
+        output = terminal.paste(configure)
+        assert "3 packets transmitted, 3 received" in output
+        assert re.search(r"Bridge br2\n", output)
+        assert re.search(r'Port veth3\n\s+tag: 7\n', output)
+        assert re.search(r"LOCAL|\s1\s+0\s+[0-9a-f:]{17}", output)
+    finally:
+        terminal.paste(stop)
+    assert "br2" not in Datapath.list()
     terminal.paste(remove_hosts)
 
 
