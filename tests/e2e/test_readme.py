@@ -97,7 +97,7 @@ def test_readme_works_when_pasted(terminal: Terminal) -> None:
         output = terminal.paste(configure)
         assert "3 packets transmitted, 3 received" in output
         assert re.search(r"Bridge br2\n", output)
-        assert re.search(r'Port veth3\n\s+tag: 7\n', output)
+        assert re.search(r"Port veth3\n\s+tag: 7\n", output)
         assert re.search(r"LOCAL|\s1\s+0\s+[0-9a-f:]{17}", output)
     finally:
         terminal.paste(stop)

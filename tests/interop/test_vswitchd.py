@@ -4,11 +4,14 @@ are the same. Both have devices of their own, in a namespace; Open vSwitch's dat
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -196,3 +199,46 @@ def test_they_do_not_both_follow_one_database(lab: Lab, name: str, tmp_path: Pat
         finally:
             assert second.end() == 0
             second.errors.close()
+
+
+def migration() -> list[str]:
+    """The commands of docs/migrate.md, in order."""
+    page = (Path(__file__).parents[2] / "docs/migrate.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^   ```\n(.*?)^   ```$", page, re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_a_machine_moves_as_the_page_says(lab: Lab, name: str, tmp_path: Path) -> None:
+    one, two, three = (lab.host(f"h{n}", ip=f"10.0.0.{n}/24") for n in (1, 2, 3))
+    old, new, kept = (tmp_path / each for each in ("old", "new", "kept"))
+    for folder in (old, new, kept):
+        folder.mkdir()
+    words = {"/etc/openvswitch": str(old), "/var/lib/vswitch": str(new), "br0": name}
+    lines = [reduce(lambda line, word: line.replace(word, words[word]), words, line) for line in migration()]
+    stop = next(index for index, line in enumerate(lines) if "vswitch" in line.split()[0] or str(new) in line)
+
+    def run(line: str, folder: Path) -> str:
+        settings = {**environment(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(line, shell=True, cwd=kept, env=settings, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or "grep" in line, f"{line}\n{done.stderr}"
+        return done.stdout
+
+    with theirs(old):
+        ports = " -- ".join(f"add-port {name} {host.port}" for host in (one, two, three))
+        run(f"ovs-vsctl add-br {name} -- set bridge {name} datapath_type=netdev fail_mode=secure -- {ports}", old)
+        run(f"ovs-vsctl set port {three.port} tag=7 -- set interface {two.port} ofport_request=20", old)
+        run(f"ovs-ofctl -O OpenFlow15 add-group {name} group_id=3,type=all,bucket=actions=normal", old)
+        run(f"ovs-ofctl add-flow {name} priority=5,arp,actions=normal", old)
+        run(f"ovs-ofctl -O OpenFlow15 add-flow {name} priority=5,ip,actions=group:3", old)
+        before = run(f"ovs-ofctl --no-stats dump-flows {name}", old)
+        said = [run(line, old) for line in lines[:stop]]
+        assert name in "".join(said)
+    for line in lines[stop:]:
+        run(line, new)
+    try:
+        assert run(f"ovs-ofctl --no-stats dump-flows {name}", new) == before
+        assert run(f"vswitch vsctl get interface {two.port} ofport", new) == "20\n"
+        assert one.ping(two.ip, count=2, interval_s=0.05).received == 2
+        assert one.ping(three.ip, count=1, interval_s=0.05).received == 0, "it is in another VLAN"
+    finally:
+        run("vswitch stop", new)
