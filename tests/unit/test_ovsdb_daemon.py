@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import os
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -69,13 +72,15 @@ class Client:
 Test = Callable[[DatabaseServer, Callable[[], Awaitable[Client]]], Awaitable[None]]
 
 
-def run(path: Path, test: Test, schema: DatabaseSchema | None = None, tls: Tls | None = None) -> None:
+def run(
+    path: Path, test: Test, schema: DatabaseSchema | None = None, tls: Tls | None = None, *, syncs_here: bool = False
+) -> None:
     """A test with a server of one database, and with what connects to it."""
     create(path, schema or DatabaseSchema.parse(SCHEMA))
     place = path.with_suffix(".sock")
 
     async def whole() -> None:
-        server = DatabaseServer(tls)
+        server = DatabaseServer(tls, syncs_here=syncs_here)
         writers = []
 
         async def connect() -> Client:
@@ -112,8 +117,22 @@ def test_uuids_are_of_version_4() -> None:
     assert all(is_uuid(each) and each[14] == "4" and each[19] in "89ab" for each in found)
 
 
-def test_what_was_acknowledged_is_in_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("syncs_here", [False, True])
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_what_was_acknowledged_is_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs_here: bool, is_slow: bool
+) -> None:
     path = tmp_path / "t.db"
+    synced: list[int] = []
+    sync = os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        sync(file)
+        time.sleep(0.002 if is_slow else 0)
+        synced.append(threading.get_ident())
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(daemon, "QUICK_SYNC_NS", 1_000_000 if is_slow else 10**10)
 
     async def test(server: DatabaseServer, connect: Callable[[], Awaitable[Client]]) -> None:
         clients = [await connect() for _ in range(5)]
@@ -126,8 +145,33 @@ def test_what_was_acknowledged_is_in_the_file(tmp_path: Path) -> None:
         saved.write_bytes(path.read_bytes())
         rows = load(saved, counted())[0].tables["R"].rows
         assert {result[0]["uuid"][1] for result in results} == set(rows)
+        for number in range(3):
+            synced.clear()
+            await clients[0].call("transact", "T", insert("R", name=f"more {number}"), durable)
+            assert len(synced) == 1
+        is_here = synced == [threading.get_ident()]
+        assert is_here == (syncs_here and not is_slow)
 
-    run(path, test)
+    run(path, test, syncs_here=syncs_here)
+
+
+@pytest.mark.parametrize("syncs_here", [False, True])
+def test_a_disk_that_fails_is_told_to_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs_here: bool
+) -> None:
+    async def test(server: DatabaseServer, connect: Callable[[], Awaitable[Client]]) -> None:
+        client = await connect()
+
+        def fdatasync(_file: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+        durable = {"op": "commit", "durable": True}
+        results = await client.call("transact", "T", insert("R", name="lost"), durable)
+        assert results[-1]["error"] == "I/O error"
+        monkeypatch.undo()
+
+    run(tmp_path / "t.db", test, syncs_here=syncs_here)
 
 
 def test_a_wait_ends_by_another_client_and_by_time(tmp_path: Path) -> None:

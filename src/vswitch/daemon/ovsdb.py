@@ -1,7 +1,8 @@
 """A server of databases on asyncio: its sockets, its files, and its time.
 
 One thread does everything but syncing and compacting files, which wait for disks. Replies to durable transactions that
-come while a file is being synced wait for the next time, all of them for one.
+come while a file is being synced wait for the next time, all of them for one. A process that does nothing else may also
+sync by itself while the disk is quick: another thread would take longer to hear of it.
 
 Invariant: a reply to a durable transaction is sent after its file has been synced, and updates before the replies that
 they belong to.
@@ -34,6 +35,9 @@ logger = logging.getLogger("vswitch")
 
 PROBE_S = 5.0
 """A peer on the network that has been silent so long is asked whether it is there; twice that, and it is gone."""
+
+QUICK_SYNC_NS = 1_000_000
+"""A disk that was that quick the last time is waited for, where `syncs_here`."""
 
 LOOK_S = 1.0
 """How often silent peers and large files are looked for."""
@@ -69,10 +73,14 @@ class _Client:
 
 
 class DatabaseServer:
-    """Databases from their files, at remotes. `server`: what is served; `remotes`: where."""
+    """Databases from their files, at remotes. `server`: what is served; `remotes`: where. `syncs_here`: nobody but
+    clients of databases is kept waiting if a sync takes long for once."""
 
-    def __init__(self, tls: Tls | None = None) -> None:
+    def __init__(self, tls: Tls | None = None, *, syncs_here: bool = False) -> None:
         self.server = Server(new_uuid)
+        self._syncs_here = syncs_here
+        self._sync_ns = 0  # the last one took so long
+        self._is_sync_due = False
         self.logs: dict[str, Log] = {}
         self.remotes = Remotes(self, tls)
         self._clients: dict[Session, _Client] = {}
@@ -171,6 +179,19 @@ class DatabaseServer:
 
     def flush(self) -> None:
         """Send what there is to be sent, and see to files and deadlines. # hot: once per slice of a client's bytes"""
+        self._send()
+        if self._syncing is None and (unsynced := self.server.unsynced()):
+            if self._syncs_here and self._sync_ns < QUICK_SYNC_NS:
+                if len(self._clients) == 1:
+                    self._sync_now()
+                elif not self._is_sync_due:  # all who have asked by now are synced for at once
+                    self._is_sync_due = True
+                    asyncio.get_running_loop().call_soon(self._sync_now)
+            else:
+                self._syncing = asyncio.get_running_loop().create_task(self._sync(unsynced), name="syncing databases")
+        self._set_timer()
+
+    def _send(self) -> None:
         ready = self.server.ready
         while ready:
             session = ready.pop()
@@ -185,9 +206,6 @@ class DatabaseServer:
             elif session.has_more and not session.congested and not client.is_scheduled:
                 client.is_scheduled = True
                 asyncio.get_running_loop().call_soon(self._go_on, client)
-        if self._syncing is None and (unsynced := self.server.unsynced()):
-            self._syncing = asyncio.get_running_loop().create_task(self._sync(unsynced), name="syncing databases")
-        self._set_timer()
 
     def _set_timer(self) -> None:
         deadline_s = self.server.next_deadline_s
@@ -208,22 +226,33 @@ class DatabaseServer:
 
     # ---- files
 
+    def _sync_now(self) -> None:
+        self._is_sync_due = False
+        if self._syncing is None:
+            for database, count in self.server.unsynced().items():
+                self._synced(database, count, *_timed(self._sync_of(database)))
+            self._send()
+
     async def _sync(self, unsynced: dict[Database, int]) -> None:
         loop = asyncio.get_running_loop()
         while unsynced:
             for database, count in unsynced.items():
-                log = self.logs.get(database.schema.name)
-                problem = None
-                try:
-                    if log is not None:
-                        await loop.run_in_executor(None, log.sync_elsewhere())
-                except OSError as error:
-                    problem = error
-                    logger.error("%s: %s", database.schema.name, error.strerror)  # its words are enough
-                self.server.synced(database, count, problem)
+                found = await loop.run_in_executor(None, _timed, self._sync_of(database))
+                self._synced(database, count, *found)
             unsynced = self.server.unsynced()
         self._syncing = None
         self.flush()
+
+    def _sync_of(self, database: Database) -> Callable[[], None]:
+        """What syncs its file, in whatever thread."""
+        log = self.logs.get(database.schema.name)
+        return log.sync_elsewhere() if log is not None else _nothing
+
+    def _synced(self, database: Database, count: int, problem: OSError | None, took_ns: int) -> None:
+        self._sync_ns = took_ns
+        if problem is not None:
+            logger.error("%s: %s", database.schema.name, problem.strerror)  # its words are enough
+        self.server.synced(database, count, problem)
 
     async def compact(self, name: str) -> None:
         """Make the file of a database as short as it can be, while it is served. OSError: the old one stays."""
@@ -264,3 +293,17 @@ class DatabaseServer:
                 client.is_probed = True
                 client.session.probe()
         self.flush()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _timed(sync: Callable[[], None]) -> tuple[OSError | None, int]:
+    """What went wrong, if something did, and how many nanoseconds it took."""
+    begun_ns = time.monotonic_ns()
+    try:
+        sync()
+    except OSError as problem:
+        return problem, time.monotonic_ns() - begun_ns
+    return None, time.monotonic_ns() - begun_ns

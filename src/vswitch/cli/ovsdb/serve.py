@@ -32,7 +32,7 @@ async def _serve(arguments: Namespace, tls: Tls | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    server = DatabaseServer(tls)
+    server = DatabaseServer(tls, syncs_here=True)
     try:
         for name in arguments.files:
             server.open(Path(name))
