@@ -220,6 +220,19 @@ def sized(kind: Type, value: Value, what: str) -> Value:
 def difference(old: Value, new: Value) -> tuple[Value, Value]:
     """The elements that go, and those that come. What both have in common at the beginning and at the end is passed
     over in strides, so that a port more in a bridge of thousands costs little."""
+    # hot: of each value that changes, for the references, the file and the monitors
+    if len(old) <= _STRIDES[0] and len(new) <= _STRIDES[0]:
+        return _difference(old, new)
+    key = id(old), id(new)
+    known = _differed.get(key)
+    if known is None:
+        if len(_differed) >= _MOST_DIFFERED:
+            _differed.clear()
+        known = _differed[key] = old, new, _difference(old, new)
+    return known[2]
+
+
+def _difference(old: Value, new: Value) -> tuple[Value, Value]:
     start = _common(old, new)
     before, after = old[start:], new[start:]
     end = _common_end(before, after)
@@ -230,27 +243,31 @@ def difference(old: Value, new: Value) -> tuple[Value, Value]:
     return tuple(each for each in before if each not in come), tuple(each for each in after if each not in gone)
 
 
-_STRIDE = 64
+_differed: dict[tuple[int, int], tuple[Value, Value, tuple[Value, Value]]] = {}
+"""Long values that were asked about lately, by identity, with the answer: a transaction asks several times. They are
+alive in here, so no other has their identity."""
+
+_MOST_DIFFERED = 16
+
+_STRIDES = (64, 8, 1)
 """Elements compared at a time: more are copied in vain where values differ, fewer take more steps."""
 
 
 def _common(old: Value, new: Value) -> int:
     """How many elements at the beginning are the same."""
     at, most = 0, min(len(old), len(new))
-    while at + _STRIDE <= most and old[at : at + _STRIDE] == new[at : at + _STRIDE]:
-        at += _STRIDE
-    while at < most and old[at] == new[at]:
-        at += 1
+    for stride in _STRIDES:
+        while at + stride <= most and old[at : at + stride] == new[at : at + stride]:
+            at += stride
     return at
 
 
 def _common_end(old: Value, new: Value) -> int:
     """How many elements at the end are the same."""
     before, after = len(old), len(new)
-    while min(before, after) >= _STRIDE and old[before - _STRIDE : before] == new[after - _STRIDE : after]:
-        before, after = before - _STRIDE, after - _STRIDE
-    while before and after and old[before - 1] == new[after - 1]:
-        before, after = before - 1, after - 1
+    for stride in _STRIDES:
+        while min(before, after) >= stride and old[before - stride : before] == new[after - stride : after]:
+            before, after = before - stride, after - stride
     return len(old) - before
 
 
