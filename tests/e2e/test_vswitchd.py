@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.datapaths import command, pinging
-from tests.lab import Host, Lab, LabError, wait_until
+from tests.lab import Host, Lab, LabError, patience, wait_until
 from tests.vswitchd import OUR_SERVER, Daemon, add_bridge, add_port, change, insert, mapping
 from vswitch import Datapath
 from vswitch.datapath.ebpf.netdev import Netdev
@@ -139,6 +141,41 @@ def test_no_ping_is_lost_over_a_restart(daemon: Daemon, name: str, pair: tuple[H
     assert daemon.ofports() == numbers
     counted = dict(daemon.row("Interface", one.port)["statistics"][1])
     assert counted["rx_packets"] >= 300
+
+
+SINK = """import socket, sys, time
+there = socket.create_server((sys.argv[1], 5001)); print("ready", flush=True)
+peer, last, longest, size = there.accept()[0], time.monotonic(), 0.0, 0
+while data := peer.recv(1 << 18):
+    now = time.monotonic(); longest = max(longest, now - last); last = now; size += len(data)
+print(longest, size)
+"""
+SOURCE = """import socket, sys, time
+peer, end, data = socket.create_connection((sys.argv[1], 5001)), time.monotonic() + float(sys.argv[2]), bytes(1 << 16)
+while time.monotonic() < end: peer.sendall(data)
+"""
+"""A stream of TCP, and the longest time for which nothing of it came."""
+
+
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_a_tcp_stream_is_not_stalled_by_a_restart(
+    daemon: Daemon, name: str, pair: tuple[Host, Host], how: str, record_property: Callable[[str, object], None]
+) -> None:
+    one, two = pair
+    connect(daemon, name, one, two)
+    with two.popen([sys.executable, "-c", SINK, two.ip], stdout=subprocess.PIPE, text=True) as sink:
+        assert sink.stdout is not None
+        assert sink.stdout.readline() == "ready\n"
+        with one.popen([sys.executable, "-c", SOURCE, two.ip, "3"]) as source:
+            time.sleep(0.3)
+            daemon.kill() if how == "killed" else daemon.end()
+            time.sleep(0.3)
+            daemon.start()
+            assert source.wait(20 * patience()) == 0
+        longest_s, size = map(float, sink.stdout.readline().split())
+    record_property("longest_s", longest_s)
+    assert size > 1e8
+    assert longest_s < patience(), "the bound is 0.1 s; on a busy machine the two programs wait for each other"
 
 
 def test_a_bridge_that_was_removed_while_nobody_looked_is_gone_afterwards(
