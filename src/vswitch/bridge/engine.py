@@ -480,7 +480,7 @@ class Engine:
         self.settle()
 
     def _port_event(self, event: PortEvent) -> None:
-        logger.info("port %d (%s): %s", event.port.number, event.port.name, event.change.value)
+        logger.info("%s: port %d (%s): %s", self.datapath.name, event.port.number, event.port.name, event.change.value)
         if event.change is PortChange.REMOVED:
             number = openflow_number(event.port.number)
             self.macs_changed(self.view.macs.flush(number))
