@@ -172,10 +172,11 @@ class PolicyAtWork:
     def _standing_rule(self, run: Run) -> Rule:
         rule = run.rule(self.priority)
         if run.reads or run.writes or run.valid_until_s is not None:
-            before = self._standing.pop(rule.match, None)
-            if before is not None:
+            standing = _Standing(rule, run.reads + run.writes if run.writes else run.reads, self)
+            before = self._standing.setdefault(rule.match, standing)
+            if before is not standing:
                 before.forget()
-            self._standing[rule.match] = _Standing(rule, [*run.reads, *run.writes] if run.writes else run.reads, self)
+                self._standing[rule.match] = standing
         return rule
 
     def make_way(self, rules: list[Rule]) -> set[Match]:

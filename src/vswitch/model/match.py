@@ -106,6 +106,9 @@ class Match:
             pending.extend(need for need, _ in found.prerequisites)
         return cls.from_ints(key.value, mask)
 
+    def __hash__(self) -> int:
+        return hash(self.value ^ self.mask)  # hot: several times per megaflow
+
     def __contains__(self, key: Key) -> bool:
         return key.value & self.mask == self.value
 

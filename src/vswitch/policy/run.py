@@ -319,6 +319,8 @@ class Run:
 
     def rule(self, priority: int) -> Rule:
         """The megaflow of this run."""
+        if priority == 0 and self.idle_timeout_s is None and self.hard_timeout_s is None:
+            return Rule.plain(self.match, self.actions)
         return Rule(self.match, self.actions, priority, self.idle_timeout_s, self.hard_timeout_s)
 
     def holds_until(self, time_s: float) -> None:

@@ -99,7 +99,7 @@ class Table(LockedMapping):
     ) -> None:
         self._field: Field | None = None if key is None else field(key)
         self._entries: dict[Hashable, Hashable] = {}
-        self._waiting: dict[Hashable, dict[Waiting, None]] = {}
+        self._waiting: dict[Hashable, Waiting | dict[Waiting, None]] = {}  # mostly there is one for a part
         self.update(entries)
 
     # ---- reading
@@ -207,22 +207,28 @@ class Table(LockedMapping):
             if run is not None and run.lasting and any(source is self and part == read for source, read in run.reads):
                 run.alone = OWN_CHANGE
             if run is None or run.undo is None:
-                told += self._waiting.pop(part, ())
+                waiting = self._waiting.pop(part, ())
+                told += waiting if isinstance(waiting, dict | tuple) else (waiting,)
         return told
 
     # ---- who waits
 
     def wait(self, part: Hashable, waiting: Waiting) -> None:
         """Tell `waiting` when this part changes."""
-        self._waiting.setdefault(part, {})[waiting] = None
+        # hot: for each read of a run
+        there = self._waiting.setdefault(part, waiting)
+        if type(there) is dict:
+            there[waiting] = None
+        elif there is not waiting:
+            self._waiting[part] = {there: None, waiting: None}  # type: ignore[dict-item]
 
     def stop_waiting(self, part: Hashable, waiting: Waiting) -> None:
         """Its megaflow is gone."""
         there = self._waiting.get(part)
-        if there is not None:
+        if type(there) is dict:
             there.pop(waiting, None)
-            if not there:
-                self._waiting.pop(part, None)
+        if there is waiting or there == {}:
+            del self._waiting[part]
 
     def _plain(self, key: Any) -> Hashable:
         # hot: for each read
@@ -254,9 +260,16 @@ def frozen(value: Any) -> Hashable:
     if type(value) is int:
         return value
     if type(value) is Reading:
-        return int(value) if value.present else None
+        return value._trace.bits(value._view, value._mask) if value.present else None
     if isinstance(value, tuple):
-        parts = [part if type(part) is int else frozen(part) for part in value]
+        parts = [
+            part
+            if type(part) is int
+            else part._trace.bits(part._view, part._mask)
+            if type(part) is Reading and part.present
+            else frozen(part)
+            for part in value
+        ]
         if type(value) is tuple:
             return tuple(parts)
         try:

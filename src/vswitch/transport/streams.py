@@ -45,8 +45,9 @@ to each of its requests."""
 LINGER_NS = 40_000
 """How long its next request is waited for; tools make one in 10 to 30 us. One who does not is no such peer any more."""
 
-LINGER_TURN_NS = 400_000
-"""How long one such peer may have its turn before the event loop sees to the others: some ten requests."""
+LINGER_TURN_NS = 2_000_000
+"""How long one such peer may have its turn before the event loop sees to the others: some thirty requests, and less
+than one who sends many at once gets."""
 
 HIGH_BYTES = 1 << 20
 """What may wait for a peer before nothing more is done for it. One answer, as that to dump-flows, may be longer."""
