@@ -17,7 +17,8 @@ from vswitch import Datapath
 
 PAGE = (Path(__file__).parents[2] / "docs" / "openflow-switch.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-CONTROLLER = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(CONTROLLER,) = (program for program in PROGRAMS if "os_ken" in program)
 NAME = "br0"
 THREE_CAME = "3 packets transmitted, 3 received"
 
