@@ -10,6 +10,8 @@ import pytest
 
 from vswitch.base.errors import ConfigError
 from vswitch.cli import compat
+from vswitch.cli.arguments import UsageError
+from vswitch.cli.borrowed import translated
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +43,41 @@ def test_nothing_is_written_where_there_are_others(tmp_path: Path, place: str) -
     compat.install(Namespace(prefix=str(tmp_path), uninstall=True))
     assert theirs.read_text() == "theirs"
     assert not (tmp_path / "bin" / "ovs-ofctl").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "becomes", "said"),
+    [
+        ("ovs-vswitchd", "", "vswitchd", 0),
+        ("ovs-vswitchd", "unix:db.sock --pidfile --detach", "vswitchd --detach --db=unix:db.sock", 0),
+        ("ovs-vswitchd", "-v -vfile:info --verbose=dbg", "vswitchd --verbose=dbg --verbose=file:info --verbose=dbg", 0),
+        ("ovs-vswitchd", "--monitor --log-file a.log", "vswitchd --log-file=a.log", 1),
+        ("ovs-vswitchd", "--private-key=db:Open_vSwitch,SSL,private_key", "vswitchd", 1),
+        (
+            "ovsdb-server",
+            "a.db --remote=punix:s --remote db:A,B,c",
+            "ovsdb server --remote=punix:s --remote=db:A,B,c a.db",
+            0,
+        ),
+        ("ovsdb-server", "--user openvswitch:hugetlbfs a.db b.db", "ovsdb server a.db b.db", 1),
+    ],
+)
+def test_their_command_lines_become_ours(name: str, line: str, becomes: str, said: int) -> None:
+    words, remarks = translated(name, line.split())
+    assert " ".join(words) == becomes
+    assert len(remarks) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "problem"),
+    [
+        ("ovs-vswitchd", "--dpdk", "option --dpdk is not understood"),
+        ("ovs-vswitchd", "unix:a unix:b", "2 databases are given, unix:a, unix:b"),
+        ("ovs-vswitchd", "--remote=punix:s", "option --remote=punix:s is not understood"),
+        ("ovsdb-server", "--remote", "option --remote needs a value"),
+        ("ovsdb-server", "--sync-from=tcp:1.2.3.4:6640", "is not understood"),
+    ],
+)
+def test_what_is_not_understood_is_refused(name: str, line: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        translated(name, line.split())

@@ -1,7 +1,8 @@
 """Where the files of a machine's switch are: sockets, the database, the log.
 
 Folders come from the environment, by the names that Open vSwitch's tools know (OVS_RUNDIR, OVS_DBDIR, OVS_LOGDIR), else
-they are vswitch's own. Invariant: no other module says where the daemon's files are.
+they are vswitch's own. The daemon may have another name in them (VSWITCH_DAEMON), as where tools look for
+`ovs-vswitchd`. Invariant: no other module says where the daemon's files are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 __all__ = ["DAEMON", "RUN_FOLDER", "Places"]
 
 DAEMON = "vswitchd"
-"""What the pid file and the control socket of the daemon are called after."""
+"""What the pid file, the control socket and the log of the daemon are called after."""
 
 RUN_FOLDER = "/run/vswitch"
 _DATABASE_FOLDER = "/var/lib/vswitch"
@@ -26,6 +27,7 @@ class Places:
     run: str = RUN_FOLDER
     database_folder: str = _DATABASE_FOLDER
     log_folder: str = _LOG_FOLDER
+    daemon: str = DAEMON
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Places:
@@ -34,6 +36,7 @@ class Places:
             environment.get("OVS_RUNDIR") or RUN_FOLDER,
             environment.get("OVS_DBDIR") or _DATABASE_FOLDER,
             environment.get("OVS_LOGDIR") or _LOG_FOLDER,
+            environment.get("VSWITCH_DAEMON") or DAEMON,
         )
 
     @property
@@ -47,11 +50,11 @@ class Places:
 
     @property
     def pid_file(self) -> str:
-        return f"{self.run}/{DAEMON}.pid"
+        return f"{self.run}/{self.daemon}.pid"
 
     @property
     def log(self) -> str:
-        return f"{self.log_folder}/{DAEMON}.log"
+        return f"{self.log_folder}/{self.daemon}.log"
 
     def management(self, bridge: str) -> str:
         """Where `ovs-ofctl` finds a bridge."""

@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import vswitch
 from vswitch.base.errors import ConfigError, PrivilegeError
 
 __all__ = ["install"]
@@ -19,19 +20,33 @@ MARK = "# made by vswitch install-compat"
 _PLACES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/share/openvswitch/scripts")
 
 _TOOLS = {
-    "ovs-appctl": "appctl", "ovs-dpctl": "dpctl", "ovs-ofctl": "ofctl", "ovsdb-client": "ovsdb", "ovsdb-tool": "ovsdb",
-    "ovs-ctl": "",
+    "ovs-appctl": "vswitch appctl", "ovs-dpctl": "vswitch dpctl", "ovs-ofctl": "vswitch ofctl",
+    "ovsdb-client": "vswitch ovsdb", "ovsdb-tool": "vswitch ovsdb", "ovs-ctl": "vswitch",
+    "ovs-vswitchd": "vswitch.cli.borrowed ovs-vswitchd", "ovsdb-server": "vswitch.cli.borrowed ovsdb-server",
+    "ovs-vsctl": "",
 }  # fmt: skip
-"""Names, and which command of vswitch each is."""
+"""Names, and which module of Python each is, with its first word."""
 
 _SCRIPT = """\
 #!/bin/sh
 {mark}
 : "${{OVS_RUNDIR:=/var/run/openvswitch}}" "${{OVS_DBDIR:=/etc/openvswitch}}" "${{OVS_LOGDIR:=/var/log/openvswitch}}"
-: "${{VSWITCH_RUNDIR:=$OVS_RUNDIR}}"
-export OVS_RUNDIR OVS_DBDIR OVS_LOGDIR VSWITCH_RUNDIR
+: "${{VSWITCH_RUNDIR:=$OVS_RUNDIR}}" "${{VSWITCH_DAEMON:=ovs-vswitchd}}"
+export OVS_RUNDIR OVS_DBDIR OVS_LOGDIR VSWITCH_RUNDIR VSWITCH_DAEMON
 exec {command} "$@"
 """
+
+_VSCTL = """\
+#!{python} -S
+{mark}
+import sys
+
+sys.path[0] = {folder!r}
+from vswitch.cli.vsctl.main import start
+
+start("ovs-vsctl", sys.argv[1:])
+"""
+"""The same for a program that is over before `site` has looked through what is installed."""
 
 
 def install(arguments: Namespace) -> None:
@@ -59,9 +74,14 @@ def _write(folder: Path) -> None:
                 raise ConfigError(f"{path} is not vswitch's: Open vSwitch's own tools are installed")
     folder.mkdir(parents=True, exist_ok=True)
     for name, command in _TOOLS.items():
-        words = [sys.executable, "-m", "vswitch", *([command] if command else [])]
         path = folder / name
-        path.write_text(_SCRIPT.format(mark=MARK, command=shlex.join(words)))
+        if command:
+            words = [sys.executable, "-m", *command.split()]
+            path.write_text(_SCRIPT.format(mark=MARK, command=shlex.join(words)))
+        else:
+            path.write_text(
+                _VSCTL.format(python=sys.executable, mark=MARK, folder=str(Path(vswitch.__file__).parents[1]))
+            )
         path.chmod(0o755)
         print(path)
 

@@ -130,8 +130,9 @@ LIFE = (
     Command("install-compat", "install the tools under the names of Open vSwitch's", "vswitch.cli.compat:install",
             (argument("--prefix", default="/usr/local", metavar="FOLDER", help="in its bin (default /usr/local)"),
              argument("--uninstall", action="store_true", help="remove them again")),
-            description="They are ovs-appctl, ovs-ctl, ovs-dpctl, ovs-ofctl, ovsdb-client and ovsdb-tool, and look "
-            "where those look.\nWhere Open vSwitch's own are installed it is refused.",
+            description="They are ovs-appctl, ovs-ctl, ovs-dpctl, ovs-ofctl, ovs-vsctl, ovs-vswitchd, ovsdb-client,\n"
+            "ovsdb-server and ovsdb-tool, and look where those look.\nWhere Open vSwitch's own are installed it is "
+            "refused.",
             example="vswitch install-compat --prefix /usr/local"),
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vswitch.base.errors import PrivilegeError
-from vswitch.base.places import DAEMON, Places
+from vswitch.base.places import Places
 from vswitch.bridge.collection import seldom
 from vswitch.bridge.pidfile import pid_file
 from vswitch.cli.arguments import UsageError
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> None:
         detached.begin()
     logs = Logs()
     logs.install(file=arguments.log_file, syslog=arguments.syslog_target, specifications=arguments.verbose)
-    with pid_file(folder, DAEMON) as control, seldom():
+    with pid_file(folder, places.daemon) as control, seldom():
         asyncio.run(_serve(arguments, folder, path, _Life(f"punix:{control}", logs, detached)))
 
 

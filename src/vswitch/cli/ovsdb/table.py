@@ -42,6 +42,14 @@ OVSDB = Group(
                 argument("--remote", action="append", default=[], dest="remotes", metavar="REMOTE",
                          help="where: punix:FILE, ptcp:[PORT][:HOST], pssl:[PORT][:HOST], a client to connect to, or "
                          "db:DATABASE,TABLE,COLUMN (may be given again)"),
+                argument("--rundir", default="", metavar="FOLDER",
+                         help="have a pid file and a control socket there, by which `vswitch appctl -t ovsdb-server` "
+                         "finds it (with --detach: by default OVS_RUNDIR, else /run/vswitch)"),
+                argument("--detach", action="store_true",
+                         help="go to the background; the command ends when databases are served"),
+                argument("--log-file", metavar="FILE", help="where messages are written, too"),
+                argument("-v", "--verbose", action="append", default=[], metavar="SPEC",
+                         help="as vlog/set: MODULE:DESTINATION:LEVEL (may be given again)"),
             ),
             example="vswitch ovsdb server conf.db --remote=punix:/run/vswitch/db.sock",
         ),
