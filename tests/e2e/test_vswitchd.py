@@ -334,6 +334,11 @@ def test_ports_are_shaped_and_policed(daemon: Daemon, name: str, pair: tuple[Hos
     assert "htb" in qdisc(one.port)
     assert "2Mbit" in command("tc", "class", "show", "dev", one.port)
     assert "queue 1" in daemon.ofctl(name, "queue-stats")
+    shown = daemon.appctl("qos/show", one.port)
+    assert shown.startswith(f"QoS: {one.port} linux-htb\nmax-rate: ")
+    assert "Queue 1:\n  burst: " in shown
+    assert "  max-rate: 2000000\n  tx_packets: " in shown
+    assert daemon.appctl("qos/show", two.port) == f"QoS not configured on {two.port}\n"
     daemon.kill()
     daemon.start()
     daemon.configure(change("Port", one.port, qos=["set", []]), change("Interface", two.port, ingress_policing_rate=0))

@@ -86,6 +86,14 @@ ovs-vsctl get Interface p0 ofport
 ovs-vsctl add-br BRv BR 7; ovs-vsctl list-br; ovs-vsctl get port BRv tag fake_bridge; ovs-vsctl get interface BRv type
 ip link set p0 down; sleep 1; ovs-vsctl get interface p0 admin_state link_state ofport
 ip link set p0 up; sleep 1; ovs-vsctl get interface p0 admin_state
+ovs-vsctl -- set port p0 qos=@q -- --id=@q create qos type=linux-htb other-config:max-rate=10000000 \
+    queues=0=@a,7=@b -- --id=@a create queue other-config:min-rate=1000000 \
+    -- --id=@b create queue other-config:max-rate=5000000 other-config:priority=3 >/dev/null
+ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show p0
+ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show p1
+ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show nosuch 2>&1 | head -1
+ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show-types nosuch 2>&1 | head -1
+ovs-vsctl -- clear port p0 qos -- --all destroy qos -- --all destroy queue
 ovs-vsctl get open_vswitch . dpdk_initialized datapath_types
 ovs-vsctl list-ports BR; ovs-vsctl del-br BR; ovs-vsctl list-br
 """

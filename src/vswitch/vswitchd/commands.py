@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from vswitch.base.errors import VswitchError
 from vswitch.base.version import VERSION
 from vswitch.bridge.bridge import Bridge
 from vswitch.control.commands import Answer, CommandError, Commands
+from vswitch.host.qos import QOS_TYPES, Qos, Queue, QueueCounters
 
 __all__ = ["DaemonCommands"]
+
+Shaped = tuple[Qos | None, Mapping[int, QueueCounters]] | None
 
 _OF_ONE: tuple[tuple[str, str, int, int], ...] = (
     ("ofproto/trace", "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]", 1, 16),
@@ -46,16 +50,22 @@ _ONCE = ("fdb/flush", "fdb/stats-clear", "mdb/flush")
 
 
 class DaemonCommands:
-    """`bridges`: those at work, by name, when asked. `stop`: ends the daemon; whether bridges are to be removed."""
+    """`bridges`: those at work, by name, when asked. `stop`: ends the daemon; whether bridges are to be removed.
+    `shaped`: how the port of a name is shaped, and what its queues have counted; None: there is none."""
 
-    def __init__(self, bridges: Callable[[], Mapping[str, Bridge]], stop: Callable[[bool], None]) -> None:
+    def __init__(
+        self, bridges: Callable[[], Mapping[str, Bridge]], stop: Callable[[bool], None], shaped: Callable[[str], Shaped]
+    ) -> None:
         self._bridges = bridges
         self._stop = stop
+        self._shaped = shaped
         self.commands = Commands(f"vswitch {VERSION}")
         for name, usage, least, most in _OF_ONE:
             self.commands.add(name, usage, least, most, self._asking(name, needs_name=True))
         for name, usage, least, most in _OF_ALL:
             self.commands.add(name, usage, least, most, self._asking(name, needs_name=False))
+        self.commands.add("qos/show", "interface", 1, 1, self._qos)
+        self.commands.add("qos/show-types", "interface", 1, 1, self._qos_types)
         self.commands.add("coverage/show", "", 0, 0, self._coverage)
         self.commands.add("coverage/read-counter", "COUNTER", 1, 1, self._read_counter)
         self.commands.add("memory/show", "", 0, 0, self._memory)
@@ -101,11 +111,48 @@ class DaemonCommands:
         sums = self._sums("memory/show")
         return Answer(" ".join(f"{name}:{count}" for name, count in sums.items()) + "\n", lambda: sums)
 
+    def _find_shaped(self, name: str) -> tuple[Qos | None, Mapping[int, QueueCounters]]:
+        try:
+            found = self._shaped(name)
+        except VswitchError as problem:
+            raise CommandError(str(problem)) from None
+        if found is None:
+            raise CommandError("no such interface")
+        return found
+
+    def _qos(self, words: Sequence[str]) -> Answer:
+        (name,) = words
+        qos, counted = self._find_shaped(name)
+        if qos is None:
+            return Answer(f"QoS not configured on {name}\n", lambda: None)
+        settings = {"max-rate": qos.max_rate_bps, **qos.settings} if qos.max_rate_bps else dict(qos.settings)
+        queues = {number: _queue(queue, counted.get(number)) for number, queue in qos.queues.items()}
+        parts = [f"QoS: {name} {qos.type}\n{_lines(settings)}"]
+        for number, lines in queues.items():
+            parts.append(f"{f'Queue {number}' if number else 'Default'}:\n{_lines(lines, 2)}")
+        return Answer("\n".join(parts), lambda: {"type": qos.type, "settings": settings, "queues": queues})
+
+    def _qos_types(self, words: Sequence[str]) -> Answer:
+        self._find_shaped(words[0])
+        return Answer("".join(f"QoS type: {each}\n" for each in QOS_TYPES), lambda: list(QOS_TYPES))
+
     def _exit(self, words: Sequence[str]) -> Answer:
         if words and words[0] != "--cleanup":
             raise CommandError(f"{words[0]}: unknown option")
         self._stop(bool(words))
         return Answer()
+
+
+def _lines(values: Mapping[str, int], indent: int = 0) -> str:
+    return "".join(f"{' ' * indent}{name}: {value}\n" for name, value in values.items())
+
+
+def _queue(queue: Queue, counted: QueueCounters | None) -> dict[str, int]:
+    priority = {"priority": queue.priority} if queue.priority else {}
+    found = {"burst": queue.burst_bits, **priority, "min-rate": queue.min_rate_bps, "max-rate": queue.max_rate_bps}
+    if counted is not None:
+        found |= {"tx_packets": counted.packets, "tx_bytes": counted.bytes, "tx_errors": counted.errors}
+    return found
 
 
 def _joined(answers: Mapping[str, Answer]) -> Answer:

@@ -73,6 +73,7 @@ class Vswitchd:
             commands = DaemonCommands(
                 lambda: {name: each.bridge for name, each in self.reconciler.bridges.items()},
                 lambda cleanup: self.stop(cleanup=cleanup),
+                self.reconciler.shaped,
             )
             if more is not None:
                 more(commands.commands)

@@ -26,6 +26,7 @@ from vswitch.base.errors import ConfigError, ExistsError, NotFoundError, Vswitch
 from vswitch.bridge.options import BridgeOptions
 from vswitch.host.devices import Devices, device_name
 from vswitch.host.link import Driver, LinkFacts, Links
+from vswitch.host.qos import Qos, QueueCounters
 from vswitch.host.watch import DeviceChange, DeviceWatch
 from vswitch.model.port import Port
 from vswitch.vswitchd.plan import Wanted, WantedBridge, WantedInterface
@@ -107,6 +108,14 @@ class Reconciler:
         for key in keys:  # of bridges, by name, and of interfaces
             del self._failures[key]
         return bool(keys) or changed
+
+    def shaped(self, name: str) -> tuple[Qos | None, dict[int, QueueCounters]] | None:
+        """How the port of this name is shaped; None: no bridge has one. VswitchError: its device is gone."""
+        for bridge in self.bridges.values():
+            found = bridge.shaped(name)
+            if found is not None:
+                return found
+        return None
 
     @property
     def again_s(self) -> float | None:

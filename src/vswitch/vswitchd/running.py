@@ -17,7 +17,7 @@ from vswitch.base.errors import VswitchError
 from vswitch.bridge.bridge import Bridge
 from vswitch.bridge.options import BridgeOptions
 from vswitch.datapath.ebpf.state import LeftoverError, Options
-from vswitch.host.qos import Qos
+from vswitch.host.qos import Qos, QueueCounters
 from vswitch.model.port import Policing, Port, PortKind
 from vswitch.vswitchd.plan import WantedInterface
 from vswitch.vswitchd.shaping import Shaping
@@ -213,6 +213,15 @@ class RunningBridge:
         if queues != self._queues.get(port.name, ()):
             self._queues[port.name] = queues
             self.bridge.set_queues(port.name, queues)
+
+    def shaped(self, name: str) -> tuple[Qos | None, dict[int, QueueCounters]] | None:
+        """How the port of this name is shaped, and what its queues have counted; None: there is no such port."""
+        port = next((port for port in self.datapath.ports if port.name == name), None)
+        if port is None:
+            return None
+        if port.ifindex is None:
+            return None, {}
+        return self._shaping.shaped(port.ifindex), self._shaping.counters(port.ifindex)
 
     def _queue_counters(self, name: str, queue: int) -> tuple[int, int, int] | None:
         """Bytes, packets and errors of a queue, None if it has gone."""

@@ -46,6 +46,13 @@ class Shaping:
         for ifindex in [each for each in self._known if each not in ifindexes]:
             del self._known[ifindex]
 
+    def shaped(self, ifindex: int) -> Qos | None:
+        """How a device is shaped by us, with the rates and bursts that the kernel has; None: it is not. VswitchError:
+        it is gone."""
+        found = self._qdiscs.read(ifindex)
+        known = self._known.get(ifindex)
+        return known if found is not None and known is not None and found.type != "linux-htb" else found
+
     def counters(self, ifindex: int) -> dict[int, QueueCounters]:
         """Of each queue of a device. VswitchError: it is gone."""
         return self._qdiscs.statistics(ifindex)
