@@ -236,6 +236,16 @@ def test_what_is_not_done_is_noted() -> None:
     assert found.notes == {"netflow": "NetFlow is not supported yet", "stp_enable": "STP is not supported yet"}
 
 
+def test_settings_without_effect_are_noted_and_those_of_others_are_not() -> None:
+    config = mapping({"hw-offload": "true", "vlan-limit": "1", "tc-policy": "false", "ovn-bridge": "br-int"})
+    bridge = add_bridge("br0", other_config=mapping({"stp-priority": "7"}))
+    assert planned(change("Open_vSwitch", None, other_config=config), *bridge).notes == (
+        "other_config:hw-offload=true has no effect here",
+        "other_config:vlan-limit=1 has no effect here",
+        "other_config:stp-priority=7 of bridge br0 has no effect here",
+    )
+
+
 def test_a_name_that_no_bridge_can_have_is_an_error_of_that_bridge_alone() -> None:
     wrong, right = planned(*add_bridge("../x"), *add_bridge("br0")).bridges
     assert "datapath name" in wrong.error

@@ -153,9 +153,11 @@ class Vswitchd:
         if self._asked or (again_s is not None and now_s >= again_s):
             await self._ensure_root()
             self._asked = False
+            said = self.wanted.notes
             self.wanted = plan(self._source.database, str(self._folder))
             for note in self.wanted.notes:
-                logger.warning("%s", note)
+                if note not in said:
+                    logger.warning("%s", note)
             if await self.reconciler.apply(self.wanted):
                 self._asked = True
             if self._asked:  # something else meanwhile

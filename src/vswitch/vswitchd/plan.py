@@ -52,6 +52,18 @@ _VERSIONS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
 _MAX_OFPORT = 65279
 """0xff00 and above are reserved by OpenFlow 1.0."""
 
+_WITHOUT_EFFECT = {
+    "Open_vSwitch": (
+        "dpdk-init", "hw-offload", "n-handler-threads", "n-revalidator-threads", "max-revalidator",
+        "min-revalidate-pps", "offload-rebalance", "tc-policy", "userspace-tso-enable", "vlan-limit", "ct-zone-limit",
+        "pmd-cpu-mask",
+    ),
+    "Bridge": ("in-band-queue", "controller-queue-size", "stp-priority", "rstp-priority", "mac-table-idle"),
+    "Port": ("bond-mode", "lacp-time", "stp-enable", "rstp-enable", "qinq-vlan-limit"),
+}  # fmt: skip
+"""Keys of other_config, by tables, that Open vSwitch heeds and that mean nothing here; keys that nobody knows are left
+to those who wrote them."""
+
 MAX_BRIDGES = 1024
 """More in the database are not made: each has maps in the kernel, and a program."""
 
@@ -166,6 +178,7 @@ class _Reader:
         self._folder = folder
         self._config = root.texts("other_config")
         self._taken: set[str] = set()
+        self._note_ignored("Open_vSwitch", root, "")
         self.waits = self._config.get("flow-restore-wait") == "true"
         self.tls = self._tls(root)
 
@@ -179,6 +192,13 @@ class _Reader:
         except ValueError:
             self.notes.append(f"{name}={text!r} is no number: it is {default}")
             return default
+
+    def _note_ignored(self, table: str, row: Cells, of: str) -> None:
+        """Say which settings of a row are heeded by Open vSwitch alone."""
+        config = row.texts("other_config")
+        for key in _WITHOUT_EFFECT[table] if config else ():
+            if config.get(key, "false") != "false":
+                self.notes.append(f"other_config:{key}={config[key]}{of} has no effect here")
 
     def _tls(self, root: Cells) -> Tls | None:
         for row in rows_of(self._database, "SSL", root.many("ssl")):
@@ -200,6 +220,9 @@ class _Reader:
         mirrors = self._mirrors(row, notes)
         hwaddr = self._mac(config.get("hwaddr"), f"{name}: hwaddr")
         self._note_what_is_not_done(row, notes)
+        for port in self._ports(row):
+            self._note_ignored("Port", port, f" of port {port.text('name')}")
+        self._note_ignored("Bridge", row, f" of bridge {name}")
         options = _as_far_as_possible(
             BridgeOptions(waits=self.waits),
             {
