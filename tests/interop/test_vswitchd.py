@@ -95,6 +95,19 @@ ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show nosuch 2>&1 | head -1
 ovs-appctl -t $(ls $OVS_RUNDIR/*vswitchd.*.ctl) qos/show-types nosuch 2>&1 | head -1
 ovs-vsctl -- clear port p0 qos -- --all destroy qos -- --all destroy queue
 ovs-vsctl get open_vswitch . dpdk_initialized datapath_types
+ovs-vsctl --timeout=5 -- --if-exists del-port p2 -- add-port BR p2 tag=7 trunk=8,9 vlan_mode=native-untagged \
+    -- set Interface p2 external-ids:attached-mac=\\"52:54:00:00:00:01\\" \
+    -- set Interface p2 external-ids:iface-id=\\"a-b\\" -- set Interface p2 external-ids:vm-id=\\"c-d\\" \
+    -- set Interface p2 external-ids:iface-status=active
+ovs-vsctl get port p2 tag trunks vlan_mode -- get interface p2 external_ids:iface-id error
+ovs-vsctl --timeout=5 set Interface p2 external_ids:PortData=0011
+ovs-vsctl --if-exists get Interface p2 external_ids:PortData
+ovs-vsctl --if-exists get Interface p2 external_ids:none
+sleep 6; ovs-vsctl --timeout=5 get Interface p2 statistics:rx_packets statistics:rx_bytes statistics:rx_errors \
+    statistics:rx_dropped statistics:tx_packets statistics:tx_bytes statistics:tx_errors statistics:tx_dropped \
+    | grep -c .
+ovs-vsctl --data=bare --no-heading --columns=name find interface external_ids:vm-id=c-d
+ovs-vsctl set port p2 tag=4095; ovs-vsctl get port p2 tag; ovs-vsctl --timeout=5 -- --if-exists del-port p2
 ovs-vsctl list-ports BR; ovs-vsctl del-br BR; ovs-vsctl list-br
 """
 """BR is the bridge's name. What is not here differs for a reason (docs/compatibility.md), or by chance."""
