@@ -323,6 +323,30 @@ def test_their_tool_reads_our_file_and_we_read_theirs(both: tuple[Peer, Peer], t
     ).stderr.replace("lock", "locked")
 
 
+def test_backups_are_those_of_their_client(both: tuple[Peer, Peer], tmp_path: Path) -> None:
+    """Each program saves both servers, and restores what the other has saved."""
+    chance = random.Random(4)
+    for _ in range(60):
+        operations = [operation(chance) for _ in range(2)]
+        for peer in both:
+            peer.call("transact", "T", *operations)
+    programs = {"theirs": "ovsdb-client", "ours": f"{sys.executable} -m vswitch ovsdb"}
+    for peer in both:
+        before = run("ovsdb-client", "dump", f"unix:{peer.place}", "T")
+        for saver, other in (("theirs", "ours"), ("ours", "theirs")):
+            copy = tmp_path / f"{saver}.backup"
+            run("sh", "-ec", f"{programs[saver]} backup unix:{peer.place} T >{copy}")
+            peer.call("transact", "T", {"op": "delete", "table": "R", "where": []})
+            assert run("ovsdb-client", "dump", f"unix:{peer.place}", "T") != before
+            run("sh", "-ec", f"{programs[other]} restore unix:{peer.place} T <{copy}")
+            after = run("ovsdb-client", "dump", f"unix:{peer.place}", "T")
+            if other == "ours":
+                assert after == before
+            else:  # which gives rows other UUIDs
+                assert sorted(UUID.sub("", after).splitlines()) == sorted(UUID.sub("", before).splitlines())
+                before = after
+
+
 # ---- their programs on our server
 
 

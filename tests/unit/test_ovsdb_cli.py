@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from vswitch.cli.main import main
 from vswitch.daemon.ovsdb import DatabaseServer
+from vswitch.ovsdb.records import frame
 from vswitch.ovsdb.vswitch_schema import VSWITCH_SCHEMA
 
 BRIDGE = (
@@ -153,3 +155,29 @@ def test_what_cannot_be_done_is_said_in_a_sentence(path: Path, ovsdb: Shell, wor
 def test_a_transaction_that_waits_in_a_file_is_refused(path: Path, ovsdb: Shell) -> None:
     wait = '["Open_vSwitch",{"op":"wait","table":"QoS","where":[],"until":"!=","rows":[],"columns":[]}]'
     assert "waits" in ovsdb("transact", path, wait, status=1)
+
+
+def test_a_backup_is_restored_on_a_server(
+    path: Path, served: str, ovsdb: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore(data: bytes, *words: str, status: int = 0) -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return ovsdb("restore", served, *words, status=status)
+
+    ovsdb("transact", served, BRIDGE)
+    saved, before = ovsdb("backup", served).encode(), ovsdb("dump", served)
+    assert "br0" in before
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(saved)
+    assert ovsdb("dump", copy) == before
+    ovsdb("transact", served, '["Open_vSwitch",{"op":"delete","table":"Open_vSwitch","where":[]}]')
+    ovsdb("transact", served, BRIDGE.replace("br0", "br1"))
+    restore(saved)
+    assert ovsdb("dump", served) == before
+    assert "the backup is empty" in restore(b"", status=1)
+    assert "ends behind its schema" in restore(saved[: saved.index(b"OVSDB JSON", 1)], status=1)
+    for length in (10, 100, len(saved) - 1):
+        assert "bytes are whole records" in restore(saved[:length], status=1)
+    other = frame({**VSWITCH_SCHEMA.to_json(), "version": "8.0.0"}) + saved[saved.index(b"OVSDB JSON", 1) :]
+    assert f"version 8.0.0 there, {VSWITCH_SCHEMA.version} here" in restore(other, status=1)
+    assert ovsdb("dump", served) == before, "what cannot be restored changes nothing"
