@@ -18,7 +18,7 @@ import pytest
 from tests.datapaths import command, pinging
 from tests.lab import Host, Lab, LabError, patience, wait_until
 from tests.vswitchd import OUR_SERVER, Daemon, add_bridge, add_port, change, insert, mapping
-from vswitch import Datapath
+from vswitch import Datapath, NotFoundError
 from vswitch.datapath.ebpf.netdev import Netdev
 
 LOCAL = 65534
@@ -141,6 +141,31 @@ def test_no_ping_is_lost_over_a_restart(daemon: Daemon, name: str, pair: tuple[H
     assert daemon.ofports() == numbers
     counted = dict(daemon.row("Interface", one.port)["statistics"][1])
     assert counted["rx_packets"] >= 300
+
+
+def is_there(device: str) -> bool:
+    with Netdev() as devices, contextlib.suppress(NotFoundError):
+        devices.device(device)
+        return True
+    return False
+
+
+def test_a_backup_restored_while_the_daemon_runs_disturbs_nothing_that_is_the_same(
+    daemon: Daemon, name: str, pair: tuple[Host, Host], tmp_path: Path
+) -> None:
+    one, two = pair
+    connect(daemon, name, one, two)
+    before = daemon.ofports()
+    ovsdb = f"{sys.executable} -m vswitch ovsdb"
+    copy = tmp_path / "conf.backup"
+    subprocess.run(f"{ovsdb} backup {daemon.socket} >{copy}", shell=True, check=True)
+    daemon.configure(*add_port(name, "in0", "internal"))
+    with pinging(one, two.ip) as seen:
+        subprocess.run(f"{ovsdb} restore {daemon.socket} <{copy}", shell=True, check=True)
+        wait_until(lambda: not is_there("in0"), "in0 goes")
+        time.sleep(0.2)
+    assert not seen.lost
+    assert daemon.ofports() == before
 
 
 SINK = """import socket, sys, time

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 
 from vswitch.base.errors import ConfigError, MachineError
@@ -69,18 +70,39 @@ def restore(arguments: Namespace) -> None:
             versions = f"version {saved.schema.version or 'none'} there, {schema.version or 'none'} here"
             problem = f"the backup has another schema than {client.place} ({versions})"
             raise ConfigError(f"{problem}: --force takes what both have")
-        tables = [table for table in schema.tables if table in saved.tables]
-        operations: list[Json] = [{"op": "delete", "table": table, "where": []} for table in schema.tables]
-        for table in tables:
-            columns = schema.tables[table].columns
-            for uuid, row in saved.tables[table].rows.items():
-                written = {
-                    column.name: encode(column.type, row[column.position])
-                    for column in saved.tables[table].schema.stored
-                    if column.name in columns and row[column.position] != column.type.default
-                }
-                operations.append({"op": "insert", "table": table, "uuid": uuid, "row": written})
+        asked: list[Json] = [
+            {"op": "select", "table": table, "where": [], "columns": ["_uuid"]} for table in schema.tables
+        ]
+        there = {
+            table: [row["_uuid"][1] for row in result["rows"]]
+            for table, result in zip(schema.tables, _results(client, name, asked), strict=True)
+        }
+        operations = [each for table in schema.tables.values() for each in _changes(table, saved, there[table.name])]
         _results(client, name, [*operations, {"op": "comment", "comment": "vswitch ovsdb restore"}])
+
+
+def _changes(table: TableSchema, saved: Database, there: list[str]) -> Iterator[Json]:
+    """Operations that make the rows of a table those that were saved. `there`: the UUIDs that it has; if it has others
+    by then, nothing is done."""
+    rows = saved.tables[table.name].rows if table.name in saved.tables else {}
+    present = set(there)
+    known: list[Json] = [{"_uuid": ["uuid", uuid]} for uuid in there]
+    yield {
+        "op": "wait", "table": table.name, "where": [], "columns": ["_uuid"], "until": "==", "rows": known, "timeout": 0
+    }  # fmt: skip
+    for uuid in there:
+        if uuid not in rows:
+            yield {"op": "delete", "table": table.name, "where": [["_uuid", "==", ["uuid", uuid]]]}
+    for uuid, row in rows.items():
+        columns = saved.tables[table.name].schema.columns
+        both = [(column, columns[column.name]) for column in table.stored if column.name in columns]
+        written = {here.name: encode(of.type, row[of.position]) for here, of in both}
+        if uuid in present:  # a row keeps its identity, so it is changed, and what cannot be changed is as it was
+            fixed = {here.name for here, _ in both if not here.is_mutable}
+            changed = {name: value for name, value in written.items() if name not in fixed}
+            yield {"op": "update", "table": table.name, "where": [["_uuid", "==", ["uuid", uuid]]], "row": changed}
+        else:
+            yield {"op": "insert", "table": table.name, "uuid": uuid, "row": written}
 
 
 def _loaded(data: bytes) -> Database:
