@@ -389,6 +389,8 @@ def test_one_control_socket_is_for_all_bridges(daemon: Daemon, name: str, pair: 
     assert json.loads(daemon.appctl("-f", "json", "ofproto/list")) == [name, other]
     assert "output:LOCAL" not in daemon.appctl("ofproto/trace", other, "in_port=1")
     assert f"port 1: {two.port}" in daemon.appctl("dpctl/show", f"vswitch@{other}")
+    both_shown = daemon.appctl("dpctl/show", f"vswitch@{other}", name)
+    assert [line for line in both_shown.splitlines() if line[:1] != " "] == [f"vswitch@{other}:", f"vswitch@{name}:"]
     assert daemon.appctl("fdb/show", name).split()[:2] == ["port", "VLAN"]
     assert "ports:4" in daemon.appctl("memory/show")
     with pytest.raises(LabError, match="no such bridge"):

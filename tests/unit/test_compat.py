@@ -50,6 +50,7 @@ def test_nothing_is_written_where_there_are_others(tmp_path: Path, place: str) -
     [
         ("ovs-vswitchd", "", "vswitchd", 0),
         ("ovs-vswitchd", "unix:db.sock --pidfile --detach", "vswitchd --detach --db=unix:db.sock", 0),
+        ("ovs-vswitchd", "--pidfile=/run/x.pid", "vswitchd", 1),
         ("ovs-vswitchd", "-v -vfile:info --verbose=dbg", "vswitchd --verbose=dbg --verbose=file:info --verbose=dbg", 0),
         ("ovs-vswitchd", "--monitor --log-file a.log", "vswitchd --log-file=a.log", 1),
         ("ovs-vswitchd", "--private-key=db:Open_vSwitch,SSL,private_key", "vswitchd", 1),

@@ -47,8 +47,7 @@ def translated(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
         elif option in _TAKEN or option in _TAKEN_WITH_VALUE:
             if option in _TAKEN_WITH_VALUE and not equals:
                 value = _value(option, left)
-            if option in _MEANINGLESS:
-                said.append(f"{option} means nothing here: {_MEANINGLESS[option]}")
+            said += _remarks(option, value, name)
         elif word.startswith("-"):
             raise UsageError(f"{name}: option {word} is not understood")
         else:
@@ -58,6 +57,12 @@ def translated(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
     if len(places) > 1:
         raise UsageError(f"{name}: {len(places)} databases are given, {', '.join(places)}; it follows one")
     return [*line, *(f"--db={place}" for place in places)], said
+
+
+def _remarks(option: str, value: str, name: str) -> list[str]:
+    if option == "--pidfile" and value:
+        return [f"{option}={value}: the pid file is in the run directory, {name}.pid"]
+    return [f"{option} means nothing here: {_MEANINGLESS[option]}"] if option in _MEANINGLESS else []
 
 
 def _value(option: str, left: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What a server of databases can be asked at a control socket: those `ovsdb-server/...` for which it has something.
 
-Invariant: a remote that is none is refused; whether one that is can be listened at shows in the log, a moment later.
+What takes time goes on behind the answer, so bridges in the same process are not kept waiting. Invariant: a remote or
+a database that is none is refused; what else goes wrong shows in the log, a moment later.
 """
 
 from __future__ import annotations
@@ -57,25 +58,19 @@ class DatabaseCommands:
             try:
                 await work
             except (VswitchError, OSError) as problem:
-                logger.warning("remote: %s", problem)
+                logger.warning("what was asked at the control socket: %s", problem)
 
         task = asyncio.get_running_loop().create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _compact(self, words: Sequence[str]) -> Answer:
-        """Done when it is answered; nothing else is done meanwhile."""
+        """Begun when it is answered: databases are served meanwhile."""
         for name in words:
             if name not in self._server.logs:
                 raise CommandError("no database by that name")
         for name in words or list(self._server.logs):
-            compaction = self._server.logs[name].compaction()
-            try:
-                compaction.write()
-                compaction.finish()
-            except OSError as problem:
-                compaction.abandon()
-                raise CommandError(f"{name}: {problem.strerror}") from None
+            self._begin(self._server.compact(name))
         return Answer()
 
 

@@ -79,8 +79,8 @@ class DaemonCommands:
                 named = list(bridges)[:1]  # it says in its words what is wrong
                 if not named:
                     raise CommandError("no such bridge")
-            chosen = named[:1] if named else list(bridges)
-            answers = {bridge: bridges[bridge].ask(name, words) for bridge in chosen}
+            chosen = (named[:1] if needs_name else named) or list(bridges)
+            answers = {bridge: bridges[bridge].ask(name, _words_for(bridge, words, chosen)) for bridge in chosen}
             if len(answers) == 1 or (answers and name in _ONCE):
                 return next(iter(answers.values()))
             return _joined(answers)
@@ -153,6 +153,12 @@ def _queue(queue: Queue, counted: QueueCounters | None) -> dict[str, int]:
     if counted is not None:
         found |= {"tx_packets": counted.packets, "tx_bytes": counted.bytes, "tx_errors": counted.errors}
     return found
+
+
+def _words_for(bridge: str, words: Sequence[str], bridges: Sequence[str]) -> Sequence[str]:
+    """Those of one bridge, where several are named."""
+    others = set(bridges) - {bridge} if len(bridges) > 1 else ()
+    return [word for word in words if word.removeprefix("vswitch@") not in others]
 
 
 def _joined(answers: Mapping[str, Answer]) -> Answer:
