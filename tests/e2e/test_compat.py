@@ -47,7 +47,7 @@ _SERVER = """ovsdb-server $OVS_DBDIR/conf.db -vconsole:emer -vsyslog:err -vfile:
 _DAEMON = """ovs-vswitchd unix:$OVS_RUNDIR/db.sock -vconsole:emer -vsyslog:err -vfile:info --mlockall --no-chdir
     --log-file=$OVS_LOGDIR/ovs-vswitchd.log --pidfile=$OVS_RUNDIR/ovs-vswitchd.pid --detach"""
 STARTS = {
-    "ovs-ctl": ("ovs-ctl start --system-id=random", "ovs-ctl status"),
+    "ovs-ctl": ("ovs-ctl --system-id=random --no-mlockall start", "ovs-ctl status"),
     "daemons": (
         "ovsdb-tool create $OVS_DBDIR/conf.db",
         " ".join(_SERVER.split()),

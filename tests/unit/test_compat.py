@@ -11,7 +11,7 @@ import pytest
 from vswitch.base.errors import ConfigError
 from vswitch.cli import compat
 from vswitch.cli.arguments import UsageError
-from vswitch.cli.borrowed import translated
+from vswitch.cli.borrowed import translated, translated_life
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,32 @@ def test_their_command_lines_become_ours(name: str, line: str, becomes: str, sai
 def test_what_is_not_understood_is_refused(name: str, line: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         translated(name, line.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes", "said"),
+    [
+        ("start --system-id=random", "start --system-id=random", 0),
+        ("--system-id=random --no-mlockall --db-file=/x start", "start --system-id=random --db-file=/x", 1),
+        ("--system-id=random stop", "stop", 0),
+        ("status", "status", 0),
+    ],
+)
+def test_options_of_ovs_ctl_may_come_first(line: str, becomes: str, said: int) -> None:
+    words, remarks = translated_life(line.split())
+    assert " ".join(words) == becomes
+    assert len(remarks) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", "nothing is none of the commands start, "),
+        ("start stop", "start stop is none"),
+        ("load-kmod", "load-kmod is none"),
+        ("start --delete-bridges", "option --delete-bridges is not understood"),
+    ],
+)
+def test_what_ovs_ctl_does_not_know_is_refused(line: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        translated_life(line.split())

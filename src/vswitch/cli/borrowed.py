@@ -1,7 +1,7 @@
-"""`ovs-vswitchd` and `ovsdb-server` by their own command lines: what `vswitch install-compat` installs as these.
+"""`ovs-vswitchd`, `ovsdb-server` and `ovs-ctl` by their own command lines, as `vswitch install-compat` installs them.
 
-The options that scripts, init systems and containers give them become those of `vswitch vswitchd` and `vswitch ovsdb
-server`. Invariant: what is not understood is refused; what is taken and means nothing here is said, once.
+What scripts, init systems and containers give them becomes options of `vswitch vswitchd`, `vswitch ovsdb server` and
+`vswitch start` and its like. Invariant: what is not understood is refused; what means nothing here is taken, and said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vswitch.cli.arguments import UsageError
 
-__all__ = ["main", "translated"]
+__all__ = ["main", "translated", "translated_life"]
 
 _SAME = {"--detach": False, "--log-file": True, "--private-key": True, "--certificate": True, "--ca-cert": True}
 """Options that are the same here, and whether they have a value."""
@@ -25,6 +25,33 @@ _MEANINGLESS = {
     "--bootstrap-ca-cert": "certificates are files that are there before",
     "--peer-ca-cert": "no certificates are sent to peers",
 }
+
+
+_LIFE = ("start", "stop", "restart", "status", "force-reload-kmod")
+_OF_STARTING = ("--system-id", "--db-file", "--verbose")
+_TAKEN_BY_CTL = (
+    "--no-mlockall", "--no-monitor", "--no-full-hostname", "--no-record-hostname", "--ovs-user", "--daemon-cwd",
+    "--ovsdb-server-priority", "--ovs-vswitchd-priority", "--ovs-vswitchd-options", "--ovsdb-server-options",
+    "--db-schema", "--system-type", "--system-version", "--hostname", "--extra-dbs",
+)  # fmt: skip
+
+
+def translated_life(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """That of `ovs-ctl`, whose options may stand before the command. UsageError: a word that is not understood."""
+    commands = [word for word in words if not word.startswith("-")]
+    if len(commands) != 1 or commands[0] not in _LIFE:
+        raise UsageError(f"ovs-ctl: {' '.join(commands) or 'nothing'} is none of the commands {', '.join(_LIFE)}")
+    line, said = [commands[0]], []
+    for word in words:
+        option = word.partition("=")[0]
+        if option in _OF_STARTING:
+            if commands[0] not in ("stop", "status"):  # they have nothing to start
+                line.append(word)
+        elif option in _TAKEN_BY_CTL:
+            said.append(f"{option} means nothing here")
+        elif word.startswith("-"):
+            raise UsageError(f"ovs-ctl: option {word} is not understood")
+    return line, said
 
 
 def translated(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -82,7 +109,7 @@ def main() -> int:
     name, *words = sys.argv[1:]
     places = Places.of(os.environ)
     try:
-        line, said = translated(name, words)
+        line, said = translated_life(words) if name == "ovs-ctl" else translated(name, words)
     except UsageError as problem:
         print(f"{name}: {problem}", file=sys.stderr)
         return 2
@@ -92,7 +119,7 @@ def main() -> int:
         line.append(f"--rundir={places.run}")
         if all(word.startswith("-") for word in line[2:]):
             line.append(places.database)
-    elif not any(word.startswith("--db=") for word in line):
+    elif name == "ovs-vswitchd" and not any(word.startswith("--db=") for word in line):
         line.append(f"--db=unix:{places.socket}")
     return run(line) or 0
 

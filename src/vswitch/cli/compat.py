@@ -21,7 +21,7 @@ _PLACES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/s
 
 _TOOLS = {
     "ovs-appctl": "vswitch appctl", "ovs-dpctl": "vswitch dpctl", "ovs-ofctl": "vswitch ofctl",
-    "ovsdb-client": "vswitch ovsdb", "ovsdb-tool": "vswitch ovsdb", "ovs-ctl": "vswitch",
+    "ovsdb-client": "vswitch ovsdb", "ovsdb-tool": "vswitch ovsdb", "ovs-ctl": "vswitch.cli.borrowed ovs-ctl",
     "ovs-vswitchd": "vswitch.cli.borrowed ovs-vswitchd", "ovsdb-server": "vswitch.cli.borrowed ovsdb-server",
     "ovs-vsctl": "",
 }  # fmt: skip
