@@ -52,7 +52,9 @@ def test_nothing_is_written_where_there_are_others(tmp_path: Path, place: str) -
         ("ovs-vswitchd", "unix:db.sock --pidfile --detach", "vswitchd --detach --db=unix:db.sock", 0),
         ("ovs-vswitchd", "--pidfile=/run/x.pid", "vswitchd", 1),
         ("ovs-vswitchd", "-v -vfile:info --verbose=dbg", "vswitchd --verbose=dbg --verbose=file:info --verbose=dbg", 0),
-        ("ovs-vswitchd", "--monitor --log-file a.log", "vswitchd --log-file=a.log", 1),
+        ("ovs-vswitchd", "--monitor --log-file=a.log", "vswitchd --log-file=a.log", 1),
+        ("ovs-vswitchd", "--log-file unix:s", "vswitchd --log-file=/logs/ovs-vswitchd.log --db=unix:s", 0),
+        ("ovsdb-server", "--log-file a.db", "ovsdb server --log-file=/logs/ovsdb-server.log a.db", 0),
         ("ovs-vswitchd", "--private-key=db:Open_vSwitch,SSL,private_key", "vswitchd", 1),
         (
             "ovsdb-server",
@@ -64,7 +66,7 @@ def test_nothing_is_written_where_there_are_others(tmp_path: Path, place: str) -
     ],
 )
 def test_their_command_lines_become_ours(name: str, line: str, becomes: str, said: int) -> None:
-    words, remarks = translated(name, line.split())
+    words, remarks = translated(name, line.split(), "/logs")
     assert " ".join(words) == becomes
     assert len(remarks) == said
 
@@ -81,7 +83,7 @@ def test_their_command_lines_become_ours(name: str, line: str, becomes: str, sai
 )
 def test_what_is_not_understood_is_refused(name: str, line: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        translated(name, line.split())
+        translated(name, line.split(), "/logs")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from vswitch.cli.arguments import UsageError
 
 __all__ = ["main", "translated", "translated_life"]
 
-_SAME = {"--detach": False, "--log-file": True, "--private-key": True, "--certificate": True, "--ca-cert": True}
+_SAME = {"--detach": False, "--private-key": True, "--certificate": True, "--ca-cert": True}
 """Options that are the same here, and whether they have a value."""
 
 _TAKEN = ("--no-chdir", "--mlockall", "--overwrite-pidfile", "--no-self-confinement", "--monitor", "--pidfile")
@@ -54,7 +54,7 @@ def translated_life(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return line, said
 
 
-def translated(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+def translated(name: str, words: Sequence[str], log_folder: str) -> tuple[list[str], list[str]]:
     """The command line for vswitch, and what is to be said of it. UsageError: a word that is not understood."""
     is_server = name == "ovsdb-server"
     line, said, places = (["ovsdb", "server"] if is_server else ["vswitchd"]), [], []
@@ -69,6 +69,8 @@ def translated(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
             line.append(f"--remote={value if equals else _value(option, left)}")
         elif value.startswith("db:"):
             said.append(f"{word}: keys and certificates that a database names are not looked at")
+        elif option == "--log-file":  # its value, if it has one, stands behind "=": the next word may be a database
+            line.append(f"--log-file={value or f'{log_folder}/{name}.log'}")
         elif option in _SAME:
             line += [f"{option}={value if equals else _value(option, left)}"] if _SAME[option] else [option]
         elif option in _TAKEN or option in _TAKEN_WITH_VALUE:
@@ -109,7 +111,7 @@ def main() -> int:
     name, *words = sys.argv[1:]
     places = Places.of(os.environ)
     try:
-        line, said = translated_life(words) if name == "ovs-ctl" else translated(name, words)
+        line, said = translated_life(words) if name == "ovs-ctl" else translated(name, words, places.log_folder)
     except UsageError as problem:
         print(f"{name}: {problem}", file=sys.stderr)
         return 2

@@ -73,7 +73,7 @@ class Logs:
         if syslog:
             self._add(_syslog(syslog), "syslog", _Formatter(clock=False))
         if file:
-            self._path = Path(file)
+            self._path = Path(file).absolute()  # a daemon that goes to the background leaves the folder
             self._open_file(self._path)
         self._apply()
 
